@@ -1,0 +1,55 @@
+"""The command line: one file a verb, found by its file; everything heavy is imported inside the verbs."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+import sys
+
+import typer
+
+from ..errors import AmissError, UsageError
+
+_NOT_VERBS = ("console",)
+
+
+def make_app() -> typer.Typer:
+    """The command line with every verb of this folder."""
+    app = typer.Typer(
+        name="amiss",
+        help="Learn what is normal from images, find what is amiss, with a decision to trust.",
+        epilog="First steps:  amiss demo   ·   amiss fit parts/good --out part.amiss   ·   amiss score part.amiss parts/new",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback(invoke_without_command=True)
+    def _version(version: bool = typer.Option(False, "--version", help="Show the version and leave.")) -> None:
+        if version:
+            from .. import __version__
+
+            print(__version__)
+            raise typer.Exit
+
+    verbs = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)
+             if found.name not in _NOT_VERBS]  # fmt: skip
+    for verb in sorted(verbs, key=lambda module: module.ORDER):
+        verb.register(app)
+    return app
+
+
+def main() -> None:
+    """Entry point of the `amiss` command: exits 0, 1 on failure, 2 on bad usage."""
+    try:
+        make_app()(prog_name="amiss")
+    except AmissError as error:
+        print(f"amiss: {error}", file=sys.stderr)
+        if "--json" in sys.argv:
+            print(json.dumps({"error": str(error)}))
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except KeyboardInterrupt:
+        print("amiss: stopped", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,71 @@
+"""What all verbs share: where text goes, progress bars, common options."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..progress import Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document; everything else goes to standard error.")]
+Engine = Annotated[
+    str,
+    typer.Option(help="auto (torch where installed, else onnxruntime), torch, torch-bfloat16 or onnxruntime."),
+]
+Model = Annotated[Path, typer.Argument(help="A model file written by amiss fit.", metavar="MODEL", show_default=False)]
+
+_TASKS = {"read": "Reading images", "fit": "Training", "score": "Scoring"}
+
+
+def console(json_mode: bool = False) -> Console:
+    """Where people read: standard output, or standard error where a machine reads the former."""
+    from rich.console import Console
+
+    return Console(stderr=json_mode, highlight=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(value, indent=1, allow_nan=False))
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """Progress bars on standard error where that is a terminal, nothing in a pipe."""
+    if not sys.stderr.isatty():
+        yield lambda task, done, total, detail: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+               TextColumn("[dim]{task.fields[detail]}"))  # fmt: skip
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(task: str, done: int, total: int, detail: str) -> None:
+            if task not in tasks:
+                tasks[task] = bars.add_task(_TASKS.get(task, task), detail="")
+            bars.update(tasks[task], completed=done, total=total, detail=detail)
+
+        yield show
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A figure for people; a dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def percent(value: float | None) -> str:
+    """A share for people."""
+    return "–" if value is None else f"{100 * value:.3g} %"

@@ -1,0 +1,94 @@
+"""`amiss eval`: how well a model tells labelled images apart, and whether its promise held."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .console import Engine, Json, Model, console, number, percent, print_json, progress_bar
+
+ORDER = 4
+_HELP = """Evaluate a model on labelled images it has not seen.
+
+LABELLED is a folder with good/ (or normal/, free/) beside folders of defects, an MVTec-style root or its test/, or a
+known data set. Images that were used to fit the model are recognised by their pixels and left out.
+
+\b
+Examples:
+  amiss eval part.amiss parts/labelled
+  amiss eval dress.amiss fashion-mnist:test:normal=3 --out metrics.json
+  amiss eval tile.amiss magnetic-tile:test --report page.html
+"""
+_MEASURES = {
+    "auroc": "AUROC",
+    "aupr": "AUPR",
+    "eer": "EER",
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+    "best_f1": "best F1 (oracle)",
+}
+
+
+def register(app: typer.Typer) -> None:
+    app.command("eval", help=_HELP)(evaluate)
+
+
+def evaluate(
+    model: Model,
+    labelled: Annotated[list[str], typer.Argument(metavar="LABELLED...", help="Labelled images.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Write the metrics as JSON.", show_default=False)] = None,
+    report: Annotated[Path | None, typer.Option(help="HTML page to write, or a folder.", show_default=False)] = None,
+    engine: Engine = "auto",
+    json_: Json = False,
+) -> None:
+    import json
+
+    from ..evaluation import evaluate_model
+    from ..model_file import load
+    from ..results import write_text
+
+    detector = load(model, engine)
+    with progress_bar() as progress:
+        result = evaluate_model(detector, labelled, collect=report is not None, progress=progress)
+    metrics = {"model": str(model), **result.metrics}
+    if out is not None:
+        write_text(out, json.dumps(metrics, indent=1, allow_nan=False) + "\n")
+    people = console(json_)
+    _print_table(people, metrics)
+    if out is not None:
+        people.print(f"Wrote {out}")
+    if result.collector is not None and report is not None:
+        people.print(f"Report: {result.collector.write(report)}")
+    if json_:
+        print_json(metrics)
+
+
+def _print_table(people: Any, metrics: dict[str, Any]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    for note in metrics["notes"]:
+        people.print(f"[yellow]note[/]  {escape(note)}")
+    people.print(
+        f"{metrics['n_normal']} normal and {metrics['n_anomalous']} anomalous images of {escape(metrics['data'])}; "
+        f"engine {metrics['engine']}; 95 % bootstrap intervals"
+    )
+    kinds = metrics["kinds"]
+    shown = list(kinds)[:12] if len(kinds) > 1 else []
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for column in ("all", "95 % interval", *shown):
+        table.add_column(column, justify="right")
+    for key, title in _MEASURES.items():
+        all_ = metrics[key]
+        interval = f"{number(all_['low'])} – {number(all_['high'])}"
+        table.add_row(title, number(all_["value"]), interval, *(number(kinds[kind][key]["value"]) for kind in shown))
+    people.print(table)
+    rate = metrics["false_alarm_rate"]
+    people.print(
+        f"False-alarm rate: promised at most [bold]{percent(rate['promised'])}[/], achieved "
+        f"[bold]{percent(rate['achieved'])}[/] (95 % interval {percent(rate['low'])} – {percent(rate['high'])})"
+    )

@@ -1,0 +1,114 @@
+"""`amiss fit`: learn normal from images, write a model file."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .console import Json, console, print_json, progress_bar
+
+ORDER = 2
+_HELP = """Learn what normal images look like and write a model file.
+
+NORMAL is folders, files, globs, .idx / .npy / .npz arrays, or known data sets. A part of them is set aside to choose the
+epoch and to calibrate the decision, so no other images are needed.
+
+\b
+Examples:
+  amiss fit parts/good --out part.amiss
+  amiss fit 'monday/*.png' 'tuesday/*.png' --out part.amiss --false-alarm-rate 0.001
+  amiss fit fashion-mnist:train:normal=3 --out dress.amiss --method bcae1 --epochs 30
+  amiss fit parts/good --out part.amiss --set size=96x192 --set batch_size=32
+  amiss fit parts/good --out part.amiss --resume        # go on after a power cut
+"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("fit", help=_HELP)(fit)
+
+
+def fit(
+    normal: Annotated[list[str], typer.Argument(metavar="NORMAL...", help="Normal images.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Model file to write.", show_default=False)],
+    method: Annotated[str, typer.Option(help="See: amiss methods.")] = "adacl",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting; see: amiss methods NAME.")
+    ] = None,
+    false_alarm_rate: Annotated[float, typer.Option(help="Share of normal images that may be flagged.")] = 0.01,
+    epochs: Annotated[int | None, typer.Option(help="Most epochs [default: the method's].", show_default=False)] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same data, same machine: same model.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a fit that was broken off.")] = False,
+    json_: Json = False,
+) -> None:
+    from ..detectors import get_method
+    from ..detectors.settings import check_settings, parse_settings
+    from ..errors import DataError, UsageError
+
+    kind = get_method(method)
+    settings = parse_settings(kind, set_ or [])
+    given = {"false_alarm_rate": false_alarm_rate, "seed": seed, "device": device}
+    settings |= {name: value for name, value in given.items() if name not in settings}
+    if epochs is not None:
+        settings["epochs"] = epochs
+    check_settings(kind, settings)
+    if out.is_dir():
+        raise UsageError(f"{out} is a folder; give the name of a file, such as {out / 'part.amiss'}")
+    if not out.parent.is_dir():
+        raise DataError(f"the folder {out.parent} for the model file does not exist; make it first")
+    work_dir = out.with_name(out.name + ".partial")
+    with progress_bar() as progress:
+        detector = kind(**settings).fit(normal, work_dir=work_dir, resume=resume, progress=progress)
+        detector.save(out)
+    shutil.rmtree(work_dir, ignore_errors=True)
+    _report(detector, method, out, json_)
+
+
+def _report(detector: object, method: str, out: Path, json_: bool) -> None:
+    from ..detectors.base import Detector
+
+    assert isinstance(detector, Detector)
+    counts = {part: detector.splits_[part]["count"] for part in ("train", "stop", "calibrate")}
+    channels, height, width = detector.preprocessing_.shape
+    stage = detector.training_["stages"][-1]
+    decision = detector.decision_
+    if json_:
+        print_json(
+            {
+                "model": str(out),
+                "method": method,
+                "images": counts,
+                "size": [height, width],
+                "channels": channels,
+                "training": detector.training_,
+                "decision": {
+                    "false_alarm_rate": detector.false_alarm_rate,
+                    "threshold": decision.threshold,
+                    "guaranteed": decision.guaranteed,
+                    "attainable_rate": decision.attainable_rate,
+                    "images_needed": decision.images_needed,
+                },
+                "notes": detector.notes_,
+            }
+        )
+    people = console(json_)
+    for note in detector.notes_:
+        people.print(f"[yellow]note[/]  {_plain(note)}")
+    colour = "gray" if channels == 1 else "colour"
+    people.print(
+        f"[bold]{type(detector).__name__}[/] learnt from {counts['train']} {colour} images at {height}x{width} in "
+        f"{stage['seconds']:.0f} s; {counts['stop']} others chose epoch {stage['chosen_epoch']} of {stage['epochs']}, "
+        f"{counts['calibrate']} others set the threshold."
+    )
+    mark = "[green]promise[/]" if decision.guaranteed else "[yellow]caution[/]"
+    people.print(f"{mark}  {_plain(decision.explain())}")
+    people.print(f"Wrote [bold]{_plain(str(out))}[/] ({out.stat().st_size / 1e6:.1f} MB). Next:  amiss score {_plain(str(out))} FOLDER")
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

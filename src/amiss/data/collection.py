@@ -1,0 +1,78 @@
+"""A collection of images: what is where, what is known about each, and how to read it; pixels stay on disk until read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: One picture as decoded: (h, w) gray or (h, w, 3) RGB; uint8, uint16, or float32 in [0, 1].
+Pixels = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image of a collection.
+
+    Attributes:
+        name: what the image is called in results: its path as given, or `NAME[index]` for arrays.
+        read: returns the decoded picture; raises `DataError` where it cannot.
+        kind: the class or kind of defect it belongs to (`good`, `crack`, `3`), or None where unknown.
+        anomalous: True, False, or None where no label is known.
+        group: images of one group (one item, tile or video) are never divided between splits.
+        mask: the file of the pixel mask of the defect, where there is one.
+    """
+
+    name: str
+    read: Callable[[], Pixels]
+    kind: str | None = None
+    anomalous: bool | None = None
+    group: str | None = None
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Collection(Sequence[Item]):
+    """An ordered, immutable sequence of `Item`.
+
+    Attributes:
+        items: the images in a fixed order.
+        title: what people call it (`fashion-mnist:test:normal=3`, a folder's name).
+        notes: sentences a reader of any figure made from it must see (a lossy copy, a skipped folder).
+    """
+
+    items: Sequence[Item]
+    title: str = "images"
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> Collection: ...
+    def __getitem__(self, index: int | slice) -> Item | Collection:
+        if isinstance(index, slice):
+            return replace(self, items=self.items[index])
+        return self.items[index]
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.items)
+
+    def where(self, keep: Callable[[Item], bool]) -> Collection:
+        """The collection with only the items for which `keep` is true, in the same order."""
+        return replace(self, items=[item for item in self.items if keep(item)])
+
+    @property
+    def normal(self) -> Collection:
+        """The items not known to be anomalous (unlabelled ones count as normal: fitting trusts its input)."""
+        return self.where(lambda item: not item.anomalous)
+
+    def labels(self) -> NDArray[np.bool_]:
+        """(n,) bool, True = anomalous; items without a label must have been left out before."""
+        return np.array([bool(item.anomalous) for item in self.items], dtype=np.bool_)

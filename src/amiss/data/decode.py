@@ -1,0 +1,169 @@
+"""From files, bytes and arrays to pixels: gray (h, w) or RGB (h, w, 3) of uint8, uint16, or float32 in [0, 1]."""
+
+from __future__ import annotations
+
+import os
+from io import BytesIO
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amiss.data.collection import Pixels
+from amiss.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+#: Endings of the image files that are read, in lower case; they are matched whatever their case.
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+# Only these decoders ever see a file: Pillow has others (EPS starts a program) that a scored picture must not reach.
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is taken for an image.
+
+    >>> is_image_name("a/B.JPG"), is_image_name("a/b.txt")
+    (True, False)
+    """
+    return name.lower().endswith(SUFFIXES)
+
+
+def read_image(path: str | os.PathLike[str]) -> Pixels:
+    """Read one image file (the first frame, where it holds several).
+
+    Gray stays gray; palette, CMYK, YCbCr and LAB pictures become RGB. Transparent pictures are laid over white. The
+    EXIF orientation is applied. Gray pictures of 16 bits keep them; colour ones of 16 bits come as 8.
+
+    Returns:
+        (h, w) or (h, w, 3); uint8, uint16, or float32 in [0, 1]; a fresh, writable array.
+
+    Raises:
+        DataError: the file is missing, is no image, is cut, is larger than Pillow's limit against decompression
+            bombs (`PIL.Image.MAX_IMAGE_PIXELS`), or holds numbers that are not in range.
+    """
+    name = os.fspath(path)
+    try:
+        with Path(name).open("rb") as stream:
+            return _decode(stream, name)
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character, and every DataError
+        if isinstance(error, DataError):
+            raise
+        cause = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"{name} cannot be opened ({cause}); check the path and the right to read it") from error
+
+
+def decode_image(data: bytes, name: str) -> Pixels:
+    """Like `read_image`, for the bytes of an image file; `name` is what errors call it."""
+    return _decode(BytesIO(data), name)
+
+
+def check_pixels(array: NDArray[Any], name: str) -> Pixels:
+    """Bring one image given as an array into the form that `read_image` returns.
+
+    Args:
+        array: (h, w), (h, w, 1), (h, w, 3), or (h, w, 4) with alpha, which is laid over white; bool, uint8, uint16, or
+            float in [0, 1].
+        name: what errors call it.
+
+    Returns:
+        (h, w) or (h, w, 3); uint8 (bool becomes 0 and 255), uint16, or float32 in [0, 1]; a fresh, writable array.
+
+    Raises:
+        DataError: another shape or type, an empty image, NaN, infinity, or floats outside [0, 1].
+
+    >>> check_pixels(np.array([[True, False]]), "x")
+    array([[255,   0]], dtype=uint8)
+    """
+    check_dtype(array.dtype, name)
+    shape = "x".join(map(str, array.shape))
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        raise DataError(f"{name} has the shape {shape}; give (h, w) for gray or (h, w, 3) for RGB")
+    if array.size == 0:
+        raise DataError(f"{name} is empty (shape {shape}); give an image of at least one pixel")
+    pixels: Pixels
+    if array.dtype.kind == "f":
+        _check_range(array, name)
+        pixels = np.array(array, dtype=np.float32)
+    elif array.dtype.kind == "b":
+        pixels = np.array(array, dtype=np.uint8) * np.uint8(255)
+    else:
+        pixels = np.array(array, dtype=array.dtype.newbyteorder("="))
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        return pixels[:, :, 0]
+    return _over_white(pixels) if pixels.ndim == 3 and pixels.shape[2] == 4 else pixels
+
+
+def check_dtype(dtype: np.dtype[Any], name: str) -> None:
+    """Raise `DataError` unless images may have this type: bool, uint8, uint16, or a float."""
+    if dtype.kind not in "bf" and dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
+        raise DataError(f"{name} has the type {dtype}; convert it to uint8, uint16, or float32 in [0, 1]")
+
+
+def _decode(stream: IO[bytes], name: str) -> Pixels:
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(stream, formats=_FORMATS) as image:
+            limit = Image.MAX_IMAGE_PIXELS
+            if limit is not None and image.width * image.height > limit:
+                raise DataError(
+                    f"{name} has {image.width}x{image.height} pixels, more than the limit of {limit} against "
+                    "decompression bombs; make it smaller or raise PIL.Image.MAX_IMAGE_PIXELS"
+                )
+            return _to_pixels(ImageOps.exif_transpose(image), name)
+    except DataError:
+        raise
+    except UnidentifiedImageError as error:
+        formats = ", ".join(_FORMATS)
+        raise DataError(f"{name} is not a picture of a known format ({formats}); remove or convert it") from error
+    except Exception as error:  # decoders meet hostile bytes with errors of any class
+        cause = str(error) or type(error).__name__
+        raise DataError(f"{name} cannot be decoded ({cause}); remove it or save it anew") from error
+
+
+def _to_pixels(image: Image.Image, name: str) -> Pixels:
+    mode = image.mode
+    if mode.startswith("I;16"):
+        return np.array(image).astype(np.uint16)
+    if mode == "I":
+        numbers = np.array(image)
+        if numbers.min() < 0 or numbers.max() > 65535:
+            raise DataError(
+                f"{name} holds integers from {numbers.min()} to {numbers.max()}; save it with 16 bits (0 to 65535)"
+            )
+        return numbers.astype(np.uint16)
+    if mode == "F":
+        return check_pixels(np.array(image), name)
+    if mode in ("1", "L", "LA", "La"):
+        return (
+            _over_white(np.array(image.convert("LA"))) if image.has_transparency_data else np.array(image.convert("L"))
+        )
+    if image.has_transparency_data:
+        return _over_white(np.array(image.convert("RGBA")))
+    return np.array(image.convert("RGB"))
+
+
+def _over_white(pixels: Pixels) -> Pixels:
+    """(h, w, c + 1) with alpha last -> (h, w, c), or (h, w) for one channel; the type is kept."""
+    colour, alpha = pixels[..., :-1], pixels[..., -1:]
+    laid: Pixels
+    if pixels.dtype.kind == "f":
+        laid = 1 - alpha * (1 - colour)
+    else:
+        white = int(np.iinfo(pixels.dtype).max)
+        ink = alpha.astype(np.uint32) * (white - colour)
+        laid = (white - (ink + white // 2) // white).astype(pixels.dtype)
+    return laid[..., 0] if laid.shape[-1] == 1 else laid
+
+
+def _check_range(array: NDArray[Any], name: str) -> None:
+    low, high = float(array.min()), float(array.max())  # NaN and infinity show in either
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise DataError(f"{name} holds NaN or infinite values; replace them first")
+    if low < 0 or high > 1:
+        cure = "divide by 255" if low >= 0 and high <= 255 else "rescale them"
+        raise DataError(f"{name} holds floats from {low:g} to {high:g}, but they must lie in [0, 1]; {cure}")

@@ -1,0 +1,284 @@
+"""Images in folders, with the labels, masks and groups that the layout of the folder gives."""
+
+# os.path and strings throughout: a Path for each of 50,000 images costs seconds and memory.
+# ruff: noqa: PTH
+
+from __future__ import annotations
+
+import csv
+import glob
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from amiss.data.collection import Collection, Item
+from amiss.data.decode import SUFFIXES, is_image_name, read_image
+from amiss.errors import DataError, UsageError
+
+#: What images are opened for: it decides which part of a folder is taken, see `folder_collection`.
+Purpose = Literal["fit", "score", "eval"]
+
+#: Names of the folders (and kinds) that hold normal images; their case does not matter.
+NORMAL_FOLDERS = ("good", "normal", "free")
+
+#: The kind that normal images have in every collection made from a folder.
+NORMAL_KIND = "good"
+
+_LAYOUT = "make one subfolder per kind, the normal images in 'good': FOLDER/good/*.png, FOLDER/crack/*.png"
+
+
+class GroupRow(NamedTuple):
+    """What `groups.csv` says of one file; None where it is silent."""
+
+    kind: str | None
+    group: str | None
+    part: str | None
+
+
+def folder_collection(path: str | os.PathLike[str], purpose: Purpose) -> Collection:
+    """The images below a folder in natural order (`2.png` before `10.png`).
+
+    Hidden files are skipped, and so are masks (`ground_truth` beside `test`). A folder with `train/` and `test/` is an
+    MVTec root. Where `groups.csv` stands in the folder, its groups and kinds are used.
+
+    Args:
+        path: the folder; items are named by it and their path below it.
+        purpose: what the images are for.
+
+            - `fit`: the normal images: of an MVTec root `train/good`; else the direct subfolders called good, normal
+              or free; else every image.
+            - `eval`: labelled images only: of an MVTec root `test/`. The first subfolder is the kind; good, normal and
+              free are normal (kind `good`), all others anomalous. Masks are taken from
+              `ground_truth/KIND/STEM_mask.png` beside the folder.
+            - `score`: every image, with a label where there is one.
+
+    Raises:
+        DataError: the folder is missing, is a file, holds no images, has a malformed `groups.csv`, or, for `eval`, has
+            nothing labelled.
+        UsageError: another purpose.
+    """
+    if purpose not in ("fit", "score", "eval"):
+        raise UsageError(f"purpose is {purpose!r}; it must be 'fit', 'score' or 'eval'")
+    root = os.fspath(path)
+    if not os.path.isdir(root):
+        what = "is a file, not a folder; give the folder" if os.path.exists(root) else "does not exist; check the path"
+        raise DataError(f"{root} {what}")
+    layout = _Layout(root)
+    starts, notes = layout.starts(purpose)
+    names: list[str] = []
+    ignored = 0
+    for start in starts:
+        found, others = _walk(root, start)
+        names += found
+        ignored += others
+    if not names:
+        raise DataError(f"{root} holds no images ({', '.join(SUFFIXES)}) where they were looked for; check the folder")
+    names.sort(key=natural_key)
+    if ignored:
+        notes.append(f"{ignored} files that are not images were left out")
+    table = os.path.join(root, "groups.csv")
+    rows = read_groups(table) if os.path.isfile(table) else {}
+    collection = Collection(layout.items(names, purpose, rows), os.path.basename(os.path.abspath(root)), tuple(notes))
+    return _labelled(collection, root) if purpose == "eval" else collection
+
+
+def glob_collection(pattern: str) -> Collection:
+    """The image files that match a pattern (`*`, `?`, `[...]`, and `**` for any depth), unlabelled, in natural order.
+
+    Raises:
+        DataError: no image file matches.
+    """
+    matches = [name for name in glob.iglob(pattern, recursive=True) if os.path.isfile(name)]
+    names = [name for name in _once_per_folder(matches) if is_image_name(name)]
+    if not names:
+        found = f"{len(matches)} files, but no images ({', '.join(SUFFIXES)})" if matches else "no files"
+        raise DataError(f"the pattern {pattern} matches {found}; check it, or give a folder")
+    names.sort(key=natural_key)
+    ignored = len(matches) - len(names)
+    notes = (f"{ignored} files that are not images were left out",) if ignored else ()
+    return Collection([_unlabelled(name) for name in names], pattern, notes)
+
+
+def file_collection(paths: Iterable[str | os.PathLike[str]]) -> Collection:
+    """The given image files, unlabelled, in the given order.
+
+    Raises:
+        DataError: none is given, or one is missing, is a folder, or has no image's ending.
+    """
+    names = [os.fspath(path) for path in paths]
+    if not names:
+        raise DataError("no image files were given; give at least one")
+    for name in names:
+        if os.path.isdir(name):
+            raise DataError(f"{name} is a folder, not an image file; give it on its own")
+        if not os.path.exists(name):
+            raise DataError(f"{name} does not exist; check the path")
+        if not is_image_name(name):
+            raise DataError(f"{name} is not an image file; its name must end in one of {', '.join(SUFFIXES)}")
+    return Collection([_unlabelled(name) for name in names], names[0] if len(names) == 1 else f"{len(names)} files")
+
+
+def read_groups(path: str | os.PathLike[str]) -> dict[str, GroupRow]:
+    """Read a `groups.csv`: columns `file` (relative to the table), and optionally `kind`, `group` and `part`.
+
+    Returns:
+        The row of each file, by its relative path with `/`.
+
+    Raises:
+        DataError: a malformed row, with its line number; a missing column `file`; not UTF-8.
+    """
+    name = os.fspath(path)
+    rows: dict[str, GroupRow] = {}
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as stream:
+            reader = csv.reader(stream, strict=True)
+            columns = [column.strip() for column in next(reader, [])]
+            if "file" not in columns:
+                raise DataError(f"{name}, line 1: there is no column 'file'; the first line must name the columns")
+            for fields in reader:
+                if not fields:
+                    continue
+                where = f"{name}, line {reader.line_num}"
+                if len(fields) != len(columns):
+                    raise DataError(f"{where}: {len(fields)} fields where {len(columns)} are expected; mend the line")
+                row = dict(zip(columns, fields, strict=True))
+                file = row["file"].strip().replace("\\", "/").removeprefix("./")
+                if not file:
+                    raise DataError(f"{where}: the field 'file' is empty; mend the line")
+                if file in rows:
+                    raise DataError(f"{where}: {file} stands in the table twice; remove one line")
+                rows[file] = GroupRow(*(row.get(key, "").strip() or None for key in GroupRow._fields))
+    except csv.Error as error:
+        raise DataError(f"{name}, line {reader.line_num}: {error}; mend the line") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name} is not written in UTF-8; save it as UTF-8") from error
+    except OSError as error:
+        raise DataError(f"{name} cannot be opened ({error.strerror}); check the right to read it") from error
+    return rows
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """A sorting key that counts numbers as numbers.
+
+    >>> sorted(["b", "a10", "a2"], key=natural_key)
+    ['a2', 'a10', 'b']
+    """
+    return [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", name.casefold())], name
+
+
+class _Layout:
+    """Which labels and masks the places below a folder give."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.mvtec = all(os.path.isdir(os.path.join(root, part)) for part in ("train", "test"))
+        home = root if self.mvtec else os.path.dirname(os.path.abspath(root))
+        self.masks = os.path.join(home, "ground_truth")
+        self.has_masks = os.path.isdir(self.masks)
+
+    def starts(self, purpose: Purpose) -> tuple[list[str], list[str]]:
+        """The subfolders to list for a purpose ("" is the folder itself), and notes about the choice."""
+        if purpose == "score":
+            return [""], []
+        if purpose == "eval":
+            return (["test"] if self.mvtec else [""]), []
+        base = "train" if self.mvtec else ""
+        normal = self.normal_folders(base)
+        if not normal:
+            return [base], []
+        return normal, [f"only the normal images in {', '.join(normal)} of {self.root} are used"]
+
+    def normal_folders(self, base: str) -> list[str]:
+        folder = os.path.join(self.root, base)
+        names = [name for name in sorted(os.listdir(folder)) if name.lower() in NORMAL_FOLDERS]
+        return [f"{base}/{name}" if base else name for name in names if os.path.isdir(os.path.join(folder, name))]
+
+    def items(self, names: Sequence[str], purpose: Purpose, rows: dict[str, GroupRow]) -> list[Item]:
+        prefix = os.path.join(self.root, "").replace(os.sep, "/")
+        # Without a normal folder beside them, the names of folders are labels only if evaluation says so.
+        labelled = purpose == "eval" or self.mvtec or bool(self.normal_folders(""))
+        items = []
+        for name in names:
+            part, _, below = name.partition("/") if self.mvtec else ("test", "", name)
+            kind, slash, _ = below.partition("/")
+            if not (slash and labelled and (part == "test" or kind.lower() in NORMAL_FOLDERS)):
+                kind = ""
+            row = rows.get(name)
+            kind = (row and row.kind) or kind
+            anomalous = kind.lower() not in NORMAL_FOLDERS if kind else None
+            full = prefix + name
+            items.append(
+                Item(
+                    full,
+                    partial(read_image, full),
+                    kind=NORMAL_KIND if anomalous is False else sys.intern(kind) or None,
+                    anomalous=anomalous,
+                    group=row.group if row else None,
+                    mask=self.mask(below) if anomalous and self.has_masks else None,
+                )
+            )
+        return items
+
+    def mask(self, below: str) -> Path | None:
+        path = os.path.join(self.masks, f"{os.path.splitext(below)[0]}_mask.png")
+        return Path(path) if os.path.isfile(path) else None
+
+
+def _labelled(collection: Collection, root: str) -> Collection:
+    """Only the labelled items, with notes about what is missing for an evaluation."""
+    items = [item for item in collection if item.anomalous is not None]
+    if not items:
+        raise DataError(f"{root} has no labelled images to evaluate on; {_LAYOUT}")
+    notes = list(collection.notes)
+    if len(items) < len(collection):
+        notes.append(f"{len(collection) - len(items)} images without a label were left out")
+    if all(item.anomalous for item in items):
+        notes.append(f"every image is anomalous: none is in a folder called {', '.join(NORMAL_FOLDERS)}")
+    elif not any(item.anomalous for item in items):
+        notes.append("every image is normal: there is no folder of another name")
+    return Collection(items, collection.title, tuple(notes))
+
+
+def _unlabelled(name: str) -> Item:
+    return Item(name.replace(os.sep, "/"), partial(read_image, name))
+
+
+def _walk(root: str, start: str) -> tuple[list[str], int]:
+    """The images below `root/start`, relative to `root` with `/`, and the number of other files."""
+    images: list[str] = []
+    others = 0
+    stack: list[tuple[str, tuple[str, ...]]] = [(start, (os.path.realpath(os.path.join(root, start)),))]
+    while stack:
+        folder, above = stack.pop()
+        try:
+            with os.scandir(os.path.join(root, folder)) as scan:
+                entries = [entry for entry in scan if not entry.name.startswith(".")]
+        except OSError as error:
+            where = os.path.join(root, folder)
+            raise DataError(f"{where} cannot be listed ({error.strerror}); check the right to read it") from error
+        folders = {entry.name for entry in entries if entry.is_dir()}
+        for entry in entries:
+            name = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.name in folders:
+                real = os.path.realpath(entry.path)
+                # A folder that is one of those above it is a loop; ground_truth beside test holds masks.
+                if real not in above and not (entry.name == "ground_truth" and "test" in folders):
+                    stack.append((name, (*above, real)))
+            elif is_image_name(entry.name) and (entry.is_file() or entry.is_symlink()):
+                images.append(name)
+            elif name != "groups.csv":
+                others += 1
+    return images, others
+
+
+def _once_per_folder(names: Sequence[str]) -> list[str]:
+    """Leave out what is reached again through a linked folder: `**` goes round loops."""
+    shortest: dict[str, str] = {}
+    for folder in sorted({os.path.dirname(name) for name in names}, key=len):
+        shortest.setdefault(os.path.realpath(folder), folder)
+    kept = set(shortest.values())
+    return [name for name in names if os.path.dirname(name) in kept]

@@ -1,0 +1,96 @@
+"""One door for all images: whatever a user may name them by becomes a `Collection`."""
+
+# os.path says False where Path raises: a specification need not be a possible path.
+# ruff: noqa: PTH
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amiss.data.arrays import ARRAY_ENDINGS, array_collection, is_array_name, load_array_file
+from amiss.data.collection import Collection
+from amiss.data.decode import SUFFIXES, is_image_name
+from amiss.data.folder import Purpose, file_collection, folder_collection, glob_collection
+from amiss.data.known import known_sets, open_known
+from amiss.errors import DataError, UsageError
+
+#: One source given by name: a path, a glob, or a known set such as `mnist:test:normal=3`.
+Name = str | os.PathLike[str]
+
+
+def open_images(source: Name | Sequence[Name] | NDArray[Any] | Collection, purpose: Purpose = "score") -> Collection:
+    """Open images; nothing is decoded before an item is read.
+
+    Args:
+        source: one of
+
+            - a path: a folder, an image file, or an array file (`.npy`, `.npz`, IDX);
+            - a pattern such as `parts/**/*.png`;
+            - a known set, `NAME:SPLIT[:key=value]...` (see `amiss.data.known.open_known`);
+            - an array, (n, h, w) or (n, h, w, c);
+            - a collection, which is returned as it is;
+            - several of the first three, which are put one after the other.
+
+            A path that exists is taken for a path, whatever it looks like.
+        purpose: `fit`, `score` or `eval`; it decides which part of a folder is taken, see
+            `amiss.data.folder.folder_collection`.
+
+    Raises:
+        UsageError: the source names nothing that exists.
+        DataError: it exists and cannot be opened.
+    """
+    if isinstance(source, Collection):
+        return source
+    if isinstance(source, np.ndarray):
+        return array_collection(source, "array")
+    if isinstance(source, (str, os.PathLike)):
+        return _open_one(os.fspath(source), purpose)
+    if isinstance(source, Sequence) and all(isinstance(part, (str, os.PathLike)) for part in source):
+        return _open_several([os.fspath(part) for part in source], purpose)
+    raise UsageError(
+        f"images cannot be opened from {type(source).__name__}; "
+        "give a path, a pattern, a known set, an array, a Collection, or a list of names"
+    )
+
+
+def _open_one(source: str, purpose: Purpose) -> Collection:
+    if os.path.isdir(source):
+        return folder_collection(source, purpose)
+    if os.path.exists(source):
+        return _open_file(source)
+    if any(sign in source for sign in "*?["):
+        return glob_collection(source)
+    name, colon, _ = source.partition(":")
+    if name in known_sets():
+        return open_known(source)
+    near = difflib.get_close_matches(name, known_sets(), n=1)
+    hint = f"did you mean {near[0]}{source[len(name) :] if colon else ':SPLIT'}?" if near else "check the name"
+    raise UsageError(
+        f"{source!r} is neither a file or folder, nor a pattern with *, ? or [, "
+        f"nor one of the known sets {', '.join(known_sets())}; {hint}"
+    )
+
+
+def _open_file(name: str) -> Collection:
+    if is_array_name(name):
+        return load_array_file(name)
+    if is_image_name(name):
+        return file_collection([name])
+    endings = ", ".join((*SUFFIXES, *ARRAY_ENDINGS))
+    raise DataError(f"{name} is neither an image nor an array file; its name must end in one of {endings}")
+
+
+def _open_several(sources: Sequence[str], purpose: Purpose) -> Collection:
+    if not sources:
+        raise UsageError("the list of images is empty; give at least one path, pattern or known set")
+    parts = [_open_one(source, purpose) for source in sources]
+    items = [item for part in parts for item in part]
+    title = " + ".join(part.title for part in parts) if len(parts) <= 3 else f"{len(parts)} sources"
+    notes = dict.fromkeys(note for part in parts for note in part.notes)
+    return Collection(items, title, tuple(notes))

@@ -1,0 +1,151 @@
+"""What every known data set tells about itself, and how it is found, fetched and loaded."""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from amiss.data.arrays import array_collection, read_idx
+from amiss.data.collection import Collection
+from amiss.data.locate import Progress, cache_folder, checksum, fetch, find
+from amiss.errors import DataError, MissingDataError, UsageError
+
+
+@dataclass(frozen=True)
+class Download:
+    """One official file: its name, address and digest (`unpacked`: the digest of what the gzip holds)."""
+
+    name: str
+    url: str
+    sha256: str | None = None
+    md5: str | None = None
+    unpacked: bool = False
+
+    def is_whole(self, path: Path) -> bool:
+        """Whether the file at `path` is there and has the digest."""
+        algorithm, digest = ("sha256", self.sha256) if self.sha256 else ("md5", self.md5)
+        try:
+            return checksum(path, algorithm, unpacked=self.unpacked) == digest
+        except (OSError, EOFError, zlib.error):
+            return False
+
+
+class KnownSet(ABC):
+    """A data set known by name. A subclass says what it is in class attributes, and how to read a split.
+
+    Attributes:
+        title: its name as people write it.
+        source: who made it, and where it is published.
+        licence: under which terms.
+        splits: the names of its parts.
+        classes: the kinds its images have, in the order of their indices.
+        folders: names of its folder below a data folder, the preferred one first.
+        files: what must be in that folder.
+        downloads: its official files; empty where it must be got by hand.
+    """
+
+    title: ClassVar[str]
+    source: ClassVar[str]
+    licence: ClassVar[str]
+    splits: ClassVar[tuple[str, ...]] = ("train", "test")
+    classes: ClassVar[tuple[str, ...]]
+    folders: ClassVar[tuple[str, ...]]
+    files: ClassVar[tuple[str, ...]]
+    downloads: ClassVar[tuple[Download, ...]] = ()
+
+    @property
+    def name(self) -> str:
+        """The name in specifications: that of the file it is defined in, with hyphens."""
+        return type(self).__module__.rpartition(".")[2].replace("_", "-")
+
+    def locate(self) -> Path | None:
+        """Where it is on disk, or None."""
+        return find(self.folders, self.files)
+
+    def status(self) -> str:
+        """One line for people: where it was found, or that it is missing."""
+        found = self.locate()
+        return "missing" if found is None else f"found at {found}"
+
+    def load(self, split: str) -> Collection:
+        """One split; `kind` is the class of each image. Checksums are not computed here but by `get`.
+
+        Raises:
+            UsageError: there is no such split.
+            MissingDataError: the set is not on disk.
+            DataError: its files are broken.
+        """
+        if split not in self.splits:
+            given = f"has no split {split!r}" if split else "needs a split"
+            raise UsageError(f"{self.name} {given}; write one of {', '.join(f'{self.name}:{s}' for s in self.splits)}")
+        found = self.locate()
+        if found is None:
+            raise self.missing()
+        return self.read(found, split)
+
+    @abstractmethod
+    def read(self, location: Path, split: str) -> Collection:
+        """Read one of `splits` from what `locate` returned."""
+
+    def get(self, destination: Path | None = None, progress: Progress | None = None) -> Path:
+        """Fetch the official files into a folder, by default that of the user's cache, and check all of them.
+
+        Files that are there already and whole are kept.
+
+        Returns:
+            The folder.
+
+        Raises:
+            MissingDataError: they cannot be had; the message says where to put them by hand.
+        """
+        if not self.downloads:
+            raise self.missing()
+        folder = cache_folder() / self.folders[0] if destination is None else destination
+        for file in self.downloads:
+            path = folder / file.name
+            if not file.is_whole(path):
+                fetch(file.url, path, sha256=file.sha256, md5=file.md5, unpacked=file.unpacked, progress=progress)
+        return folder
+
+    def missing(self) -> MissingDataError:
+        """The error to raise when it is not on disk; the message says what to put where."""
+        return MissingDataError(
+            f"{self.name} is not on disk; put {', '.join(self.files)} from {self.source} "
+            f"into {cache_folder() / self.folders[0]} or into a folder {self.folders[0]} below $AMISS_DATA"
+        )
+
+    def class_named(self, text: str) -> str:
+        """The class of this name (in any case) or index.
+
+        Raises:
+            UsageError: there is none; the message lists them.
+        """
+        for index, name in enumerate(self.classes):
+            if text.casefold() in (name.casefold(), str(index)):
+                return name
+        listed = ", ".join(f"{index} {name}" if name != str(index) else name for index, name in enumerate(self.classes))
+        raise UsageError(f"{self.name} has no class {text!r}; choose from {listed}")
+
+
+class IdxSet(KnownSet):
+    """A set in the four files of MNIST."""
+
+    files = (
+        "train-images-idx3-ubyte.gz",
+        "train-labels-idx1-ubyte.gz",
+        "t10k-images-idx3-ubyte.gz",
+        "t10k-labels-idx1-ubyte.gz",
+    )
+
+    def read(self, location: Path, split: str) -> Collection:
+        prefix = {"train": "train", "test": "t10k"}[split]
+        images = read_idx(location / f"{prefix}-images-idx3-ubyte.gz")
+        labels = read_idx(location / f"{prefix}-labels-idx1-ubyte.gz")
+        if labels.shape != images.shape[:1] or labels.min(initial=0) < 0 or labels.max(initial=0) >= len(self.classes):
+            raise DataError(f"the labels in {location} do not fit the images of {self.name}:{split}; fetch both again")
+        return array_collection(
+            images, f"{self.name}:{split}", kinds=[self.classes[label] for label in labels.tolist()]
+        )

@@ -1,0 +1,147 @@
+"""The one way from a decoded picture to what a network sees; stored as data in the model file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ModelFileError, UsageError
+from .collection import Pixels
+
+#: Largest side that is kept as it is when no size is asked for; the papers' networks are made for 28 to 128 pixels.
+_LARGEST_KEPT = 128
+#: Images smaller than this are enlarged, or four strided layers would leave nothing of them.
+_SMALLEST_KEPT = 16
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Colour, resize, scale: from pixels of any size to float32 in [0, 1].
+
+    Attributes:
+        colour: `gray` (one channel, ITU-R 601 luma of coloured input) or `rgb` (gray input repeated).
+        height, width: pixels after resizing (bilinear, antialiased when shrinking).
+
+    >>> import numpy as np
+    >>> spec = Preprocessing("gray", 8, 8)
+    >>> spec.shape, spec.prepare(np.full((16, 16, 3), 255, np.uint8)).max()
+    ((1, 8, 8), np.uint8(255))
+    """
+
+    colour: Literal["gray", "rgb"]
+    height: int
+    width: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of a prepared image."""
+        return (1 if self.colour == "gray" else 3), self.height, self.width
+
+    def prepare(self, pixels: Pixels) -> NDArray[Any]:
+        """(h, w) or (h, w, 3) pixels to (c, height, width): uint8 where the source is uint8, else float32 in [0, 1]."""
+        if pixels.dtype == np.uint16:
+            pixels = pixels.astype(np.float32) / np.float32(65535)
+        if self.colour == "gray" and pixels.ndim == 3:
+            pixels = _luma(pixels)
+        if pixels.shape[:2] != (self.height, self.width):
+            pixels = _resize(pixels, self.height, self.width)
+        if self.colour == "rgb" and pixels.ndim == 2:
+            pixels = np.repeat(pixels[:, :, None], 3, axis=2)
+        planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        return np.ascontiguousarray(planes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the manifest holds."""
+        return asdict(self) | {"resize": "bilinear, antialiased", "scale": "[0, 1]"}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Preprocessing:
+        """The reverse of `to_dict`. Raises `ModelFileError` for anything else."""
+        colour, height, width = data.get("colour"), data.get("height"), data.get("width")
+        sides = isinstance(height, int) and isinstance(width, int) and 1 <= height <= 1 << 15 and 1 <= width <= 1 << 15
+        if colour not in ("gray", "rgb") or not sides:
+            raise ModelFileError(f"the model file's preprocessing {data!r} cannot be read; write the file again")
+        return cls(cast(Literal["gray", "rgb"], colour), cast(int, height), cast(int, width))
+
+
+def to_float(batch: NDArray[Any]) -> NDArray[np.float32]:
+    """Prepared images, uint8 or float32, to float32 in [0, 1]."""
+    if batch.dtype == np.uint8:
+        return batch.astype(np.float32) / np.float32(255)
+    return batch.astype(np.float32, copy=False)
+
+
+def parse_size(size: str) -> tuple[int, int]:
+    """`HxW` to (height, width) in pixels.
+
+    >>> parse_size("64x128")
+    (64, 128)
+
+    Raises:
+        UsageError: the text is no `HxW`, or a side is under 8 or over 4096.
+    """
+    match = re.fullmatch(r"(\d+)x(\d+)", size)
+    if match is None:
+        raise UsageError(f"size {size!r} is not understood; write HxW such as 128x128, or native, or auto")
+    height, width = int(match[1]), int(match[2])
+    if not (8 <= height <= 4096 and 8 <= width <= 4096):
+        raise UsageError(f"size {size} is out of range; each side must be from 8 to 4096 pixels")
+    return height, width
+
+
+def infer_preprocessing(samples: Iterable[Pixels], size: str = "auto") -> Preprocessing:
+    """The preprocessing that suits some sample images.
+
+    Gray where every sample is gray. `size` is `HxW`; `native` (all samples must share one size); or `auto`: one shared
+    size of 16 to 128 pixels a side is kept, anything else is brought to about 128 x 128 pixels of area (32 x 32 for
+    tiny images) with the samples' median aspect ratio and sides that are multiples of 8.
+    """
+    shapes, gray = [], True
+    for pixels in samples:
+        shapes.append(pixels.shape[:2])
+        gray = gray and pixels.ndim == 2
+    sizes = sorted(set(shapes))
+    if size == "native":
+        if len(sizes) > 1:
+            raise UsageError(
+                f"size=native needs images of one size, but {sizes[0][0]}x{sizes[0][1]} and "
+                f"{sizes[-1][0]}x{sizes[-1][1]} were found; give size=HxW instead"
+            )
+        height, width = sizes[0]
+    elif size != "auto":
+        height, width = parse_size(size)
+    elif len(sizes) == 1 and min(sizes[0]) >= _SMALLEST_KEPT and max(sizes[0]) <= _LARGEST_KEPT:
+        height, width = sizes[0]
+    else:
+        height, width = _about_square(np.array(shapes, dtype=float))
+    return Preprocessing("gray" if gray else "rgb", int(height), int(width))
+
+
+def _about_square(shapes: NDArray[np.float64]) -> tuple[int, int]:
+    aspect = float(np.clip(np.median(shapes[:, 0] / shapes[:, 1]), 1 / 8, 8))
+    target = 32 if np.median(shapes.max(axis=1)) < _SMALLEST_KEPT else _LARGEST_KEPT
+    height, width = target * aspect**0.5, target / aspect**0.5
+    return max(32, round(height / 8) * 8), max(32, round(width / 8) * 8)
+
+
+def _luma(pixels: Pixels) -> Pixels:
+    if pixels.dtype == np.uint8:
+        from PIL import Image
+
+        return np.asarray(Image.fromarray(pixels).convert("L"))
+    return (pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)).astype(np.float32)
+
+
+def _resize(pixels: Pixels, height: int, width: int) -> Pixels:
+    from PIL import Image
+
+    size, method = (width, height), Image.Resampling.BILINEAR
+    if pixels.dtype == np.uint8 or pixels.ndim == 2:
+        return np.asarray(Image.fromarray(pixels).resize(size, method))
+    planes = [np.asarray(Image.fromarray(plane).resize(size, method)) for plane in np.moveaxis(pixels, 2, 0)]
+    return np.stack(planes, axis=2)

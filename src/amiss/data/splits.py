@@ -1,0 +1,88 @@
+"""Normals are split three ways, by group: train, stop (chooses the epoch), calibrate (sets the threshold)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+
+#: Fewest normal images a detector is fitted on; below, a part of the split would be empty or meaningless.
+FEWEST_NORMALS = 8
+#: Share of the normals that chooses the epoch, and that calibrates; the latter holds at most 1,000 images.
+STOP_SHARE, CALIBRATE_SHARE, MOST_CALIBRATION = 0.1, 0.2, 1000
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Indices (int64, sorted) of the three disjoint parts; together they are all images."""
+
+    train: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    calibrate: NDArray[np.int64]
+
+
+def split_normals(groups: Sequence[str | None], digests: Sequence[str], seed: int = 0) -> Splits:
+    """Divide n normal images; images of one group, and images with the same pixels, stay together.
+
+    Args:
+        groups: n group names, None where an image stands alone.
+        digests: n digests of the pixels: copies of one picture would otherwise leak from one part to another.
+        seed: chooses which groups go where.
+
+    Raises:
+        DataError: fewer than 8 images, or fewer than three groups.
+
+    >>> parts = split_normals([None] * 100, [str(i) for i in range(100)])
+    >>> len(parts.train), len(parts.stop), len(parts.calibrate)
+    (70, 10, 20)
+    """
+    n = len(digests)
+    if n < FEWEST_NORMALS:
+        raise DataError(f"{n} normal image{'s' * (n != 1)} cannot be fitted; give at least {FEWEST_NORMALS}")
+    clusters = _clusters(groups, digests)
+    if len(clusters) < 3:
+        raise DataError(
+            f"the {n} normal images fall into {len(clusters)} group(s) of related or identical pictures, and training, "
+            "stopping and calibration need one each; give images of more items"
+        )
+    order = np.random.default_rng(seed).permutation(len(clusters))
+    wanted = {
+        "calibrate": min(max(1, round(CALIBRATE_SHARE * n)), MOST_CALIBRATION),
+        "stop": max(1, round(STOP_SHARE * n)),
+    }
+    parts: dict[str, list[int]] = {"calibrate": [], "stop": [], "train": []}
+    for position, index in enumerate(order):
+        cluster, left = clusters[index], len(order) - position
+        for name, size in wanted.items():
+            empty_later = sum(not parts[part] for part in parts) - (not parts[name])
+            fits = len(parts[name]) + len(cluster) <= size or not parts[name]
+            if fits and left > empty_later and len(parts[name]) < size:
+                parts[name] += cluster
+                break
+        else:
+            parts["train"] += cluster
+    return Splits(*(np.array(sorted(parts[name]), dtype=np.int64) for name in ("train", "stop", "calibrate")))
+
+
+def _clusters(groups: Sequence[str | None], digests: Sequence[str]) -> list[list[int]]:
+    """Indices joined by a shared group or shared pixels (connected components), in order of first appearance."""
+    parent = list(range(len(digests)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    first: dict[tuple[str, str], int] = {}
+    for index, (group, digest) in enumerate(zip(groups, digests, strict=True)):
+        for key in [("pixels", digest)] + ([("group", group)] if group is not None else []):
+            parent[root(index)] = root(first.setdefault(key, index))
+    members: dict[int, list[int]] = {}
+    for index in range(len(parent)):
+        members.setdefault(root(index), []).append(index)
+    return list(members.values())

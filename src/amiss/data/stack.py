@@ -1,0 +1,132 @@
+"""Reading many images at once: a bounded stream of prepared images, and whole collections held in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+from ..machine import cpu_count
+from ..progress import Progress, silent
+from .collection import Collection, Item, Pixels
+from .preprocessing import Preprocessing
+
+#: Bytes above which a stack lives in a temporary file that is mapped into memory rather than in memory.
+_IN_MEMORY = 4 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One image after preprocessing, or the reason why there is none.
+
+    Attributes:
+        item: where it came from.
+        image: (c, h, w) uint8 or float32 in [0, 1]; None where it could not be read.
+        digest: 16 hexadecimal digits of the SHA-256 of the prepared image; equal pixels have equal digests.
+        error: why it could not be read.
+    """
+
+    item: Item
+    image: NDArray[Any] | None
+    digest: str = ""
+    error: str | None = None
+
+
+def digest(image: NDArray[Any]) -> str:
+    """16 hexadecimal digits that identify a prepared image by its content, the same for 8-bit and float storage."""
+    if image.dtype != np.uint8:
+        image = np.rint(image * 255).astype(np.uint8)
+    return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()[:16]
+
+
+def prepare_item(item: Item, preprocessing: Preprocessing) -> Prepared:
+    """Read and prepare one image; what goes wrong with it becomes its error."""
+    try:
+        image = preprocessing.prepare(item.read())
+    except (DataError, OSError) as error:
+        return Prepared(item, None, error=str(error))
+    return Prepared(item, image, digest(image))
+
+
+def stream(items: Iterable[Item], preprocessing: Preprocessing, ahead: int = 64) -> Iterator[Prepared]:
+    """Prepared images in order, decoded by several threads at most `ahead` images in advance."""
+    waiting: deque[Future[Prepared]] = deque()
+    with ThreadPoolExecutor(max_workers=cpu_count(), thread_name_prefix="amiss-read") as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(prepare_item, item, preprocessing))
+                if len(waiting) >= ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A collection read whole: images (n, c, h, w) uint8 or float32 in [0, 1], their items and digests."""
+
+    images: NDArray[Any]
+    items: list[Item]
+    digests: list[str]
+    unreadable: list[tuple[str, str]]
+
+
+def sample_pixels(collection: Collection, most: int = 64) -> list[Pixels]:
+    """Up to `most` decoded images, evenly spread; unreadable ones are passed over."""
+    samples: list[Pixels] = []
+    for index in np.unique(np.linspace(0, len(collection) - 1, min(most, len(collection))).astype(int)):
+        try:
+            samples.append(collection[int(index)].read())
+        except (DataError, OSError):
+            continue
+    return samples
+
+
+def load_stack(collection: Collection, preprocessing: Preprocessing, progress: Progress = silent) -> Stack:
+    """Read every image of a collection; unreadable ones are listed, not fatal, unless none is left.
+
+    Raises:
+        DataError: no image could be read.
+    """
+    rows: NDArray[Any] | None = None
+    items: list[Item] = []
+    digests: list[str] = []
+    unreadable: list[tuple[str, str]] = []
+    for done, prepared in enumerate(stream(collection, preprocessing), start=1):
+        progress("read", done, len(collection), "")
+        if prepared.image is None:
+            unreadable.append((prepared.item.name, prepared.error or "unreadable"))
+            continue
+        if rows is None:
+            rows = _allocate(len(collection), prepared.image)
+        elif rows.dtype == np.uint8 and prepared.image.dtype != np.uint8:
+            rows = (rows / np.float32(255)).astype(np.float32)  # 8-bit so far, deeper from here on
+        value = prepared.image
+        if rows.dtype != np.uint8 and value.dtype == np.uint8:
+            value = value / np.float32(255)
+        rows[len(items)] = value
+        items.append(prepared.item)
+        digests.append(prepared.digest)
+    if rows is None:
+        first = f"; the first: {unreadable[0][1]}" if unreadable else ""
+        raise DataError(f"none of the {len(collection)} images of {collection.title} could be read{first}")
+    return Stack(rows[: len(items)], items, digests, unreadable)
+
+
+def _allocate(n: int, image: NDArray[Any]) -> NDArray[Any]:
+    shape = (n, *image.shape)
+    if n * image.nbytes <= _IN_MEMORY:
+        return np.empty(shape, dtype=image.dtype)
+    with tempfile.TemporaryFile(prefix="amiss-") as file:  # the mapping outlives the closed file
+        return np.memmap(file, dtype=image.dtype, mode="w+", shape=shape)

@@ -1,0 +1,401 @@
+"""What every detector shares: fit, score, decide, save. A method adds its settings, its scorer and its stages."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import versions
+from ..calibration import Decision
+from ..data import Collection, open_images
+from ..data.preprocessing import Preprocessing, infer_preprocessing, to_float
+from ..data.splits import Splits, split_normals
+from ..data.stack import Stack, load_stack, sample_pixels
+from ..engines import Engine, Output
+from ..errors import DataError, NoMapError, NotFittedError, TrainingError
+from ..progress import Progress, silent
+from .settings import check_settings, setting
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..training.stage import Stage
+
+#: What `fit` and `score` take: a path, glob or known set, several of them, an array (n, h, w[, c]), or a collection.
+Images = str | Path | Sequence[str | Path] | NDArray[Any] | Collection
+
+_REFERENCES = 16
+
+
+@dataclass(frozen=True)
+class MapScale:
+    """The scale on which maps are shown, from calibration normals.
+
+    Attributes:
+        floor: their median place; at or below it nothing is shown.
+        threshold: exceeded by the largest place of as many normal images as the false-alarm rate allows.
+    """
+
+    floor: float
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What `Detector.score` returns; row i belongs to image i.
+
+    Attributes:
+        names: what each image is called.
+        scores: (n,) float32, higher = more anomalous; NaN where an image could not be read.
+        p_values: (n,) float64, share of normal images that score at least so high; NaN where unreadable.
+        is_anomaly: (n,) bool.
+        errors: why an image could not be read, else None.
+    """
+
+    names: list[str]
+    scores: NDArray[np.float32]
+    p_values: NDArray[np.float64]
+    is_anomaly: NDArray[np.bool_]
+    errors: list[str | None]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(kw_only=True, eq=False)
+class Detector:
+    """A visual anomaly detector; see the methods for what each learns.
+
+    Constructors only store; `fit` checks. What fitting learns ends in an underscore: `preprocessing_`,
+    `calibration_scores_` (by engine, sorted), `map_scale_`, `splits_`, `training_`, `notes_`.
+    """
+
+    title: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+    family: ClassVar[str] = ""
+    needs: ClassVar[str] = "normal images"
+    good_for: ClassVar[str] = ""
+    #: Does the scorer answer for every place of the image?
+    has_map: ClassVar[bool] = False
+    #: Common checks (`amiss.testing`) that do not apply to the method, with the reason.
+    excused_checks: ClassVar[dict[str, str]] = {}
+
+    seed: int = setting(0, "same seed, same data, same machine: same scores", low=0)
+    size: str = setting("auto", "input size: HxW in pixels, native, or auto (up to about 128x128)")
+    epochs: int = setting(10, "most passes through the training images", low=1)
+    batch_size: int = setting(64, "normal images in each training step", low=2)
+    learning_rate: float = setting(1e-3, "of the optimizer", low=0.0)
+    false_alarm_rate: float = setting(0.01, "share of normal images that may be flagged", low=1e-6, high=0.5)
+    device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda", "mps"))
+    precision: str = setting("auto", "of training", choices=("auto", "float32", "bfloat16"))
+
+    def build(self, shape: tuple[int, int, int]) -> nn.Module:
+        """The untrained scorer for prepared images of `shape` (c, h, w); each method's own."""
+        raise NotImplementedError
+
+    def stages(self, scorer: nn.Module) -> list[Stage]:
+        """How the scorer is trained; each method's own."""
+        raise NotImplementedError
+
+    # -- scikit-learn's conventions ------------------------------------------------------------------------------------
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The settings by name, as the constructor takes them."""
+        return {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+
+    def set_params(self, **settings: Any) -> Self:
+        """Change settings by name. Raises `UsageError` for an unknown one."""
+        check_settings(type(self), settings)
+        for name, value in settings.items():
+            setattr(self, name, value)
+        return self
+
+    # -- learning ------------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        x: Images,
+        y: object = None,
+        *,
+        work_dir: str | Path | None = None,
+        resume: bool = False,
+        progress: Progress = silent,
+    ) -> Self:
+        """Learn what normal images look like.
+
+        Args:
+            x: normal images; of a labelled set only the normal ones are used. 70 % train, 10 % choose the epoch, 20 %
+                (at most 1,000) calibrate the decision.
+            y: ignored, for scikit-learn's sake.
+            work_dir: folder for a checkpoint after every epoch.
+            resume: go on from `work_dir`'s checkpoint to the result of an unbroken run.
+            progress: told what is done of how much.
+
+        Returns: itself, fitted.
+
+        Raises:
+            UsageError: a setting out of range.
+            DataError: too few images, or images that cannot be read.
+            MissingExtraError: torch or Lightning is not installed.
+            TrainingError: a loss that is not finite, or a resume with other data or settings.
+        """
+        check_settings(type(self), self.get_params())
+        versions.require("train", f"fitting {type(self).__name__}", "torch", "pytorch_lightning", "onnxscript")
+        collection = open_images(x, "fit").normal
+        if not len(collection):
+            raise DataError(f"{collection.title} holds no normal image; nothing can be learnt from it")
+        preprocessing = infer_preprocessing(self._samples(collection), self.size)
+        stack = load_stack(collection, preprocessing, progress)
+        if stack.unreadable and isinstance(x, np.ndarray):
+            raise DataError(stack.unreadable[0][1])
+        splits = split_normals([item.group for item in stack.items], stack.digests, self.seed)
+        self._learn(preprocessing, stack, splits, Path(work_dir) if work_dir else None, resume, progress)
+        self._record(collection, stack, splits)
+        return self
+
+    def _samples(self, collection: Collection) -> list[Any]:
+        samples = sample_pixels(collection)
+        if not samples:
+            load_stack(collection[:1], Preprocessing("rgb", 32, 32))  # raises with the reason
+        return samples
+
+    def _learn(
+        self,
+        preprocessing: Preprocessing,
+        stack: Stack,
+        splits: Splits,
+        work_dir: Path | None,
+        resume: bool,
+        progress: Progress,
+    ) -> None:
+        import torch
+
+        from ..training.choose import training_device, training_precision
+        from ..training.loop import RunSettings, TrainingData, run_stages
+
+        if work_dir is not None:
+            self._claim(work_dir, resume, stack, preprocessing)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            scorer = self.build(preprocessing.shape)
+        device = training_device(self.device)
+        precision = training_precision(self.precision, device, scorer)
+        run = RunSettings(self.seed, self.batch_size, device, precision, work_dir, resume, progress)
+        data = TrainingData(stack.images[splits.train], stack.images[splits.stop])
+        records = run_stages(scorer, self.stages(scorer), data, run)
+        self.preprocessing_ = preprocessing
+        self.training_: dict[str, Any] = {"device": device, "precision": precision, "stages": records}
+        self._scorer: nn.Module | None = scorer
+        self._graph: bytes | None = None
+        self._engine: Engine | None = None
+        self._calibration_images: NDArray[Any] | None = stack.images[splits.calibrate]
+        self._reference = stack.images[splits.train[:_REFERENCES]]
+        self._calibrate()
+
+    def _claim(self, work_dir: Path, resume: bool, stack: Stack, preprocessing: Preprocessing) -> None:
+        """Checkpoints of other data or settings are never continued."""
+        claim = {
+            "method": type(self).__name__,
+            "settings": self.get_params(),
+            "preprocessing": preprocessing.to_dict(),
+            "images": digest_of(stack.digests),
+        }
+        path = work_dir / "run.json"
+        if resume and path.exists():
+            if json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(claim)):
+                raise TrainingError(
+                    f"{work_dir} was left by a fit with other images or settings; repeat them, or fit without resume"
+                )
+            return
+        work_dir.mkdir(parents=True, exist_ok=True)
+        for old in work_dir.glob("stage-*"):
+            old.unlink()
+        path.write_text(json.dumps(claim), encoding="utf-8")
+
+    def _calibrate(self) -> None:
+        from ..engines.torch_engine import TorchEngine, choose_precision
+
+        assert self._scorer is not None and self._calibration_images is not None
+        output = self._run_all(TorchEngine(self._scorer, "float32", self.device), self._calibration_images)
+        self.calibration_scores_ = {"torch": np.sort(output.scores)}
+        self.map_scale_ = None if output.maps is None else self._scale_of(output.maps)
+        trial = to_float(self._calibration_images[: self.scoring_batch_])
+        chosen = choose_precision(self._scorer, trial, self.calibration_scores_["torch"], self.device)
+        self._engine = TorchEngine(self._scorer, chosen, self.device)
+        if chosen != "float32":
+            scores = self._run_all(self._engine, self._calibration_images).scores
+            self.calibration_scores_[self._engine.name] = np.sort(scores)
+        self.precision_choice_ = {"machine": versions.machine(), "precision": chosen}
+
+    def _scale_of(self, maps: NDArray[np.float32]) -> MapScale:
+        highest = maps.reshape(len(maps), -1).max(axis=1)
+        return MapScale(float(np.median(maps)), Decision(highest, self.false_alarm_rate).threshold)
+
+    def _record(self, collection: Collection, stack: Stack, splits: Splits) -> None:
+        self.notes_ = list(collection.notes)
+        if stack.unreadable:
+            name, reason = stack.unreadable[0]
+            self.notes_.append(f"{len(stack.unreadable)} unreadable file(s) were left out; the first, {name}: {reason}")
+        parts = {"train": splits.train, "stop": splits.stop, "calibrate": splits.calibrate}
+        self.splits_: dict[str, Any] = {}
+        for part, indices in parts.items():
+            digests = [stack.digests[index] for index in indices]
+            self.splits_[part] = {"count": len(digests), "digest": digest_of(digests), "images": digests}
+        self.splits_["source"] = collection.title
+        names = [stack.items[index].name for index in splits.calibrate]
+        self.splits_["calibrate"]["names"] = names
+        self.fitted_on_ = datetime.date.today().isoformat()
+
+    # -- scoring -------------------------------------------------------------------------------------------------------
+
+    def score(self, x: Images, *, progress: Progress = silent) -> Scores:
+        """Score images; `x` is whatever `fit` takes.
+
+        Raises:
+            NotFittedError: neither fitted nor loaded.
+            DataError: an array that is no image, or no file of `x` can be read; single unreadable files become rows
+                with an error instead.
+        """
+        rows = list(self._rows(x, progress))
+        errors = [row.error for row in rows]
+        if rows and all(errors):
+            raise DataError(str(errors[0]))
+        return Scores(
+            [row.item.name for row in rows],
+            np.array([row.score for row in rows], dtype=np.float32),
+            np.array([row.p_value for row in rows], dtype=np.float64),
+            np.array([row.is_anomaly for row in rows], dtype=np.bool_),
+            errors,
+        )
+
+    def predict(self, x: Images) -> NDArray[np.bool_]:
+        """(n,) bool, True = anomalous. Raises `DataError` where any image cannot be read, which has no truth value."""
+        result = self.score(x)
+        for name, error in zip(result.names, result.errors, strict=True):
+            if error is not None:
+                raise DataError(f"no prediction can be made for {name}: {error}")
+        return result.is_anomaly
+
+    def anomaly_map(self, x: Images) -> NDArray[np.float32]:
+        """(n, h, w) float32 maps at the size of the prepared image, higher = more anomalous.
+
+        Raises:
+            NoMapError: the method has none.
+            DataError: an image cannot be read.
+        """
+        if not self.has_map:
+            raise NoMapError(f"{type(self).__name__} answers once for the whole image and has no anomaly map; try BCAE1")
+        maps = []
+        for row in self._rows(x, silent):
+            if row.error is not None:
+                raise DataError(row.error)
+            assert row.map is not None
+            maps.append(row.map)
+        return np.stack(maps)
+
+    def _rows(self, x: Images, progress: Progress) -> Any:
+        from ..scoring import score_collection
+
+        self.require_fitted()
+        collection = open_images(x, "score")
+        for done, row in enumerate(score_collection(self, collection), start=1):
+            if row.error is not None and isinstance(x, np.ndarray):
+                raise DataError(row.error)
+            progress("score", done, len(collection), "")
+            yield row
+
+    @property
+    def decision_(self) -> Decision:
+        """Calibration scores of the engine in use, and the false-alarm rate that was asked for."""
+        engine = self.engine_
+        scores = self.calibration_scores_.get(engine.name, self.calibration_scores_["torch"])
+        return Decision(scores, self.false_alarm_rate)
+
+    @property
+    def engine_(self) -> Engine:
+        """What runs the scorer: torch in the precision chosen for this machine, or ONNX Runtime without torch."""
+        self.require_fitted()
+        if self._engine is None:
+            self._engine = self._make_engine("auto")
+        return self._engine
+
+    def use_engine(self, name: str) -> Self:
+        """Score on `auto`, `torch`, `torch-bfloat16` or `onnxruntime` from here on."""
+        self.require_fitted()
+        self._engine = self._make_engine(name)
+        return self
+
+    def _make_engine(self, name: str) -> Engine:
+        if name == "onnxruntime" or (name == "auto" and self._scorer is None):
+            from ..engines.onnx_engine import OnnxEngine
+
+            return OnnxEngine(self.graph())
+        versions.require("train", f"the engine {name}", "torch")
+        from ..engines.torch_engine import TorchEngine, choose_precision
+
+        assert self._scorer is not None
+        if name != "auto":
+            return TorchEngine(self._scorer, "bfloat16" if name.endswith("bfloat16") else "float32", self.device)
+        if self.precision_choice_["machine"] != versions.machine():
+            count = self.scoring_batch_
+            trial = to_float(np.resize(self._reference, (count, *self._reference.shape[1:])))
+            chosen = choose_precision(self._scorer, trial, self.calibration_scores_["torch"], self.device)
+            self.precision_choice_ = {"machine": versions.machine(), "precision": chosen}
+        return TorchEngine(self._scorer, self.precision_choice_["precision"], self.device)
+
+    @property
+    def scoring_batch_(self) -> int:
+        """Images scored together: as many as make about four million values, from 1 to 256."""
+        channels, height, width = self.preprocessing_.shape
+        return max(1, min(256, (4 << 20) // (channels * height * width)))
+
+    def _run_all(self, engine: Engine, images: NDArray[Any]) -> Output:
+        step = self.scoring_batch_
+        outputs = [engine.run(to_float(images[begin : begin + step])) for begin in range(0, len(images), step)]
+        maps = [output.maps for output in outputs if output.maps is not None]
+        return Output(np.concatenate([output.scores for output in outputs]), np.concatenate(maps) if maps else None)
+
+    def require_fitted(self) -> None:
+        """Raises `NotFittedError` where neither `fit` nor `amiss.load` came before."""
+        if not hasattr(self, "calibration_scores_"):
+            raise NotFittedError(f"this {type(self).__name__} is not fitted; call fit first, or amiss.load a model file")
+
+    # -- keeping -------------------------------------------------------------------------------------------------------
+
+    def graph(self) -> bytes:
+        """The scorer as a serialized ONNX graph; made on first use, with its own calibration scores."""
+        self.require_fitted()
+        if self._graph is None:
+            from ..engines.onnx_engine import OnnxEngine
+            from ..export.onnx_graph import export_onnx
+
+            assert self._scorer is not None and self._calibration_images is not None
+            self._graph = export_onnx(self._scorer, self.preprocessing_.shape)
+            scores = self._run_all(OnnxEngine(self._graph), self._calibration_images).scores
+            self.calibration_scores_["onnxruntime"] = np.sort(scores)
+            if self._engine is not None and self._engine.name.startswith("torch"):
+                self._engine = self._make_engine("auto")  # exporting moved the scorer to the CPU
+        return self._graph
+
+    def save(self, path: str | Path) -> Path:
+        """Write a model file (see `amiss.load`), whole or not at all; returns its path."""
+        from ..model_file import save
+
+        return save(self, Path(path))
+
+
+def digest_of(digests: Sequence[str]) -> str:
+    """One digest for a set of images, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
+
+
+__all__ = ["Detector", "Images", "MapScale", "Scores", "digest_of"]

@@ -1,0 +1,41 @@
+"""Scoring on ONNX Runtime: all that the core install needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ModelFileError
+from ..machine import cpu_count
+from . import Output
+
+
+class OnnxEngine:
+    """Runs an exported scoring graph on ONNX Runtime.
+
+    Args:
+        graph: the serialized ONNX model, with input `image` and outputs `score` and, where the method has one, `map`.
+
+    Raises:
+        ModelFileError: ONNX Runtime refuses the graph.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, graph: bytes) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = cpu_count()
+        options.log_severity_level = 3
+        try:
+            self._session: Any = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises classes of its own that share no base but Exception
+            raise ModelFileError(f"the scoring graph cannot be run by ONNX Runtime: {error}") from error
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def run(self, images: NDArray[np.float32]) -> Output:
+        values = dict(zip(self._outputs, self._session.run(None, {"image": images}), strict=True))
+        return Output(values["score"].astype(np.float32, copy=False), values.get("map"))

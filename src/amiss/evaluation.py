@@ -1,0 +1,133 @@
+"""Evaluating a fitted detector on labelled images that it has never seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .data import Collection, open_images
+from .errors import DataError
+from .metrics import evaluate
+from .progress import Progress, silent
+from .scoring import Row, score_collection
+
+if TYPE_CHECKING:
+    from .detectors.base import Detector, Images
+    from .report.collect import ReportCollector
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics as `amiss eval --json` prints them, and what a report needs, if it was asked for."""
+
+    metrics: dict[str, Any]
+    collector: ReportCollector | None
+
+
+def evaluate_model(
+    detector: Detector,
+    labelled: Images,
+    *,
+    collect: bool = False,
+    repeats: int = 1000,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Score labelled images and measure.
+
+    Args:
+        detector: fitted.
+        labelled: see `amiss eval`; images without a label, unreadable ones, and images whose pixels were used to fit
+            the detector are left out, and the metrics say how many.
+        collect: also keep what an HTML report shows.
+        repeats, seed: of the bootstrap.
+        progress: told what is done of how much.
+
+    Raises:
+        DataError: no labelled normal image, or no labelled anomaly, is left.
+    """
+    from .report.collect import ReportCollector
+    from .calibration.thresholds import geometric_mean_threshold
+
+    detector.require_fitted()
+    collection = open_images(labelled, "eval")
+    known = collection.where(lambda item: item.anomalous is not None)
+    if not len(known):
+        raise DataError(
+            f"{collection.title} has no labels; put normal images in good/ and anomalies in folders beside it, "
+            "or name the normal class of a known set (mnist:test:normal=3)"
+        )
+    fitted_on = {digest for part in ("train", "stop", "calibrate") for digest in detector.splits_[part]["images"]}
+    collector = ReportCollector(detector, f"Evaluation on {collection.title}") if collect else None
+    rows: list[Row] = []
+    seen = unreadable = 0
+    for done, row in enumerate(score_collection(detector, known), start=1):
+        progress("score", done, len(known), "")
+        if row.error is not None:
+            unreadable += 1
+            if collector is not None:
+                collector.add(row)
+        elif row.digest in fitted_on:
+            seen += 1
+        else:
+            rows.append(Row(row.item, row.score, row.p_value, row.is_anomaly))
+            if collector is not None:
+                collector.add(row)
+    _require_both(rows, collection, seen)
+    labels = np.array([bool(row.item.anomalous) for row in rows])
+    scores = np.array([row.score for row in rows], dtype=np.float32)
+    flags = np.array([row.is_anomaly for row in rows])
+    measured = evaluate(
+        scores,
+        flags,
+        labels,
+        kinds=[row.item.kind or "anomalous" for row in rows],
+        groups=[row.item.group for row in rows] if any(row.item.group for row in rows) else None,
+        promised=detector.false_alarm_rate,
+        repeats=repeats,
+        seed=seed,
+    )
+    threshold, mean = geometric_mean_threshold(scores, labels)
+    decision = detector.decision_
+    metrics = {
+        "data": collection.title,
+        "engine": detector.engine_.name,
+        "threshold": decision.threshold,
+        **measured,
+        "geometric_mean": {"threshold": float(threshold), "value": float(mean), "oracle": True},
+        "left_out": {
+            "unlabelled": len(collection) - len(known),
+            "unreadable": unreadable,
+            "used_to_fit": seen,
+        },
+        "notes": _notes(collection, detector, len(collection) - len(known), unreadable, seen),
+    }
+    if collector is not None:
+        collector.labelled(labels, metrics, scores)
+    return Evaluation(metrics, collector)
+
+
+def _require_both(rows: list[Row], collection: Collection, seen: int) -> None:
+    because = f" ({seen} were left out because the model was fitted on them)" if seen else ""
+    for anomalous, name, folder in ((False, "normal image", "good/"), (True, "anomaly", "folders beside good/")):
+        if not any(bool(row.item.anomalous) is anomalous for row in rows):
+            raise DataError(
+                f"{collection.title} holds no labelled {name} that can be used{because}; evaluation needs both, "
+                f"so put some that the model has not seen into {folder}"
+            )
+
+
+def _notes(collection: Collection, detector: Detector, unlabelled: int, unreadable: int, seen: int) -> list[str]:
+    notes = list(collection.notes)
+    for count, why in (
+        (unlabelled, "had no label"),
+        (unreadable, "could not be read"),
+        (seen, "had been used to fit the model"),
+    ):
+        if count:
+            notes.append(f"{count} image{'s' * (count != 1)} {why} and {'were' if count != 1 else 'was'} left out")
+    if not detector.decision_.guaranteed:
+        notes.append(detector.decision_.explain())
+    return notes

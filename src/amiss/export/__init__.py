@@ -1,0 +1,1 @@
+"""Scorers as graphs for other runtimes."""

@@ -1,0 +1,47 @@
+"""The small convolutional regressor of ADACL (thesis, section 4.3.2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Regressor(nn.Sequential):
+    """Four convolutions, global max pooling, two dense layers, one output without activation.
+
+    Args:
+        channels: of the input image, 1 or 3.
+        height, width: of the input image in pixels; from 48 pixels on every convolution has stride 2, below that the
+            last keeps stride 1, or nothing would be left to pool over.
+
+    Shape: (n, channels, height, width) float32 in [0, 1] to (n,) float32, unbounded. Under 300 k parameters, the
+    thesis's figure; filters and strides are not printed there and are ours.
+
+    >>> import torch
+    >>> Regressor(1, 28, 28)(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2])
+    """
+
+    def __init__(self, channels: int, height: int, width: int) -> None:
+        filters = (32, 64, 128, 128)
+        strides = (2, 2, 2, 2 if min(height, width) >= 48 else 1)
+        layers: list[nn.Module] = []
+        for before, after, stride in zip((channels, *filters), filters, strides, strict=False):
+            layers += [
+                nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.LeakyReLU(0.1),
+            ]
+        dense = [nn.Linear(filters[-1], 64), nn.LeakyReLU(0.1), nn.Linear(64, 1)]
+        super().__init__(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), *dense, nn.Flatten(0))
+
+
+class RegressionScorer(nn.Module):
+    """Scorer: the network's unclipped answer for the whole image is its score."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        return {"score": self.network(image).to(torch.float32)}

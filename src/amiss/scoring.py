@@ -1,0 +1,75 @@
+"""Scoring a collection as a stream: decode ahead, score in batches, one row for every image, bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .data import Collection, Item
+from .data.preprocessing import to_float
+from .data.stack import Prepared, stream
+
+if TYPE_CHECKING:
+    from .detectors.base import Detector
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The result for one image; score and p_value are NaN where it could not be read.
+
+    Attributes:
+        item: the image.
+        score: higher = more anomalous.
+        p_value: share of normal images that score at least so high.
+        is_anomaly: the decision at the promised false-alarm rate.
+        digest: of the prepared image.
+        error: why it could not be read, else None.
+        map: (h, w) float32 where the method has one.
+    """
+
+    item: Item
+    score: float
+    p_value: float
+    is_anomaly: bool
+    digest: str = ""
+    error: str | None = None
+    map: NDArray[np.float32] | None = None
+
+
+def score_collection(detector: Detector, collection: Collection, batch_size: int | None = None) -> Iterator[Row]:
+    """Rows in the order of the collection; holds a few batches at a time, whatever the number of images."""
+    size = batch_size or detector.scoring_batch_
+    batch: list[Prepared] = []
+    for prepared in stream(collection, detector.preprocessing_, ahead=max(2 * size, 16)):
+        batch.append(prepared)
+        if len(batch) == size:
+            yield from _score_batch(detector, batch)
+            batch = []
+    if batch:
+        yield from _score_batch(detector, batch)
+
+
+def _score_batch(detector: Detector, batch: list[Prepared]) -> Iterator[Row]:
+    images = [to_float(prepared.image) for prepared in batch if prepared.image is not None]
+    if images:
+        engine, decision = detector.engine_, detector.decision_
+        output = engine.run(np.stack(images))
+        p_values, flags = decision.p_values(output.scores), decision.is_anomaly(output.scores)
+    position = 0
+    for prepared in batch:
+        if prepared.image is None:
+            yield Row(prepared.item, float("nan"), float("nan"), False, error=prepared.error)
+            continue
+        yield Row(
+            prepared.item,
+            float(output.scores[position]),
+            float(p_values[position]),
+            bool(flags[position]),
+            prepared.digest,
+            map=None if output.maps is None else output.maps[position],
+        )
+        position += 1
