@@ -32,8 +32,40 @@ def register(app: typer.Typer) -> None:
 
 
 def list_(json_: Json = False) -> None:
-    raise NotImplementedError
+    from rich.markup import escape
+    from rich.table import Table
+
+    from ..data import known_sets
+
+    sets = known_sets().values()
+    if json_:
+        keys = ("name", "title", "source", "licence")
+        print_json(
+            [
+                {key: getattr(known, key) for key in keys}
+                | {"splits": list(known.splits), "classes": list(known.classes), "found": known.locate() is not None}
+                for known in sets
+            ]
+        )
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("name", "splits", "classes", "where"):
+        table.add_column(column, overflow="fold")
+    for known in sets:
+        table.add_row(known.name, ", ".join(known.splits), ", ".join(known.classes), escape(known.status()))
+    console().print(table)
+    console().print("Use one:  amiss fit fashion-mnist:train:normal=3 --out dress.amiss")
 
 
 def get(name: Annotated[str, typer.Argument(help="Name of the data set.")], json_: Json = False) -> None:
-    raise NotImplementedError
+    from ..data import known_sets
+    from ..errors import UsageError
+
+    known = known_sets().get(name)
+    if known is None:
+        raise UsageError(f"there is no known data set {name!r}; there are: {', '.join(known_sets())}")
+    with progress_bar() as progress:
+        folder = known.get(progress=lambda done, total: progress(f"Fetching {name}", done, total or done, "bytes"))
+    console(json_).print(f"{name} is in {folder}, whole and checked.")
+    if json_:
+        print_json({"name": name, "folder": str(folder)})

@@ -87,11 +87,11 @@ def check_pixels(array: NDArray[Any], name: str) -> Pixels:
     pixels: Pixels
     if array.dtype.kind == "f":
         _check_range(array, name)
-        pixels = np.array(array, dtype=np.float32)
+        pixels = np.array(array, dtype=np.float32, order="C")
     elif array.dtype.kind == "b":
-        pixels = np.array(array, dtype=np.uint8) * np.uint8(255)
+        pixels = np.array(array, dtype=np.uint8, order="C") * np.uint8(255)
     else:
-        pixels = np.array(array, dtype=array.dtype.newbyteorder("="))
+        pixels = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         return pixels[:, :, 0]
     return _over_white(pixels) if pixels.ndim == 3 and pixels.shape[2] == 4 else pixels
@@ -99,7 +99,7 @@ def check_pixels(array: NDArray[Any], name: str) -> Pixels:
 
 def check_dtype(dtype: np.dtype[Any], name: str) -> None:
     """Raise `DataError` unless images may have this type: bool, uint8, uint16, or a float."""
-    if dtype.kind not in "bf" and dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
+    if not (dtype.kind in "bf" or (dtype.kind == "u" and dtype.itemsize <= 2)):
         raise DataError(f"{name} has the type {dtype}; convert it to uint8, uint16, or float32 in [0, 1]")
 
 
@@ -138,13 +138,10 @@ def _to_pixels(image: Image.Image, name: str) -> Pixels:
         return numbers.astype(np.uint16)
     if mode == "F":
         return check_pixels(np.array(image), name)
-    if mode in ("1", "L", "LA", "La"):
-        return (
-            _over_white(np.array(image.convert("LA"))) if image.has_transparency_data else np.array(image.convert("L"))
-        )
+    opaque = "L" if mode in ("1", "L", "LA", "La") else "RGB"
     if image.has_transparency_data:
-        return _over_white(np.array(image.convert("RGBA")))
-    return np.array(image.convert("RGB"))
+        return _over_white(np.array(image.convert(f"{opaque}A")))
+    return np.array(image.convert(opaque))
 
 
 def _over_white(pixels: Pixels) -> Pixels:

@@ -1,7 +1,7 @@
 """Images in folders, with the labels, masks and groups that the layout of the folder gives."""
 
 # os.path and strings throughout: a Path for each of 50,000 images costs seconds and memory.
-# ruff: noqa: PTH
+# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH118, PTH119, PTH120, PTH122, PTH123, PTH207, PTH208
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One door for all images: whatever a user may name them by becomes a `Collection`."""
 
 # os.path says False where Path raises: a specification need not be a possible path.
-# ruff: noqa: PTH
+# ruff: noqa: PTH110, PTH112
 
 from __future__ import annotations
 
@@ -51,8 +51,10 @@ def open_images(source: Name | Sequence[Name] | NDArray[Any] | Collection, purpo
         return array_collection(source, "array")
     if isinstance(source, (str, os.PathLike)):
         return _open_one(os.fspath(source), purpose)
-    if isinstance(source, Sequence) and all(isinstance(part, (str, os.PathLike)) for part in source):
-        return _open_several([os.fspath(part) for part in source], purpose)
+    if isinstance(source, Sequence):
+        names = [os.fspath(part) for part in source if isinstance(part, (str, os.PathLike))]
+        if len(names) == len(source):
+            return _open_several(names, purpose)
     raise UsageError(
         f"images cannot be opened from {type(source).__name__}; "
         "give a path, a pattern, a known set, an array, a Collection, or a list of names"

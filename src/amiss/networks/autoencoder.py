@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 #: From this many pixels on a side is convolved without padding, as printed; below, padding keeps the map from collapsing.

@@ -1,0 +1,150 @@
+"""Gathers what a report shows while rows stream by: all scores, but only a few pictures."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .page import Picture, ReportData, write_report
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..detectors.base import Detector
+    from ..scoring import Row
+
+_PICTURES = 12
+_LISTED_ERRORS = 100
+
+
+class _Few:
+    """The rows with the largest keys; earlier rows win ties."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Row]] = []
+        self._order = itertools.count(0, -1)
+
+    def offer(self, key: float, row: Row) -> None:
+        heapq.heappush(self._heap, (key, next(self._order), row))
+        if len(self._heap) > _PICTURES:
+            heapq.heappop(self._heap)
+
+    def rows(self) -> list[Row]:
+        return [row for _, _, row in sorted(self._heap, key=lambda entry: entry[:2], reverse=True)]
+
+
+class ReportCollector:
+    """Collects rows one by one and writes the HTML page; memory grows by a few bytes an image."""
+
+    def __init__(self, detector: Detector, title: str) -> None:
+        self._detector, self._title = detector, title
+        self._decision = detector.decision_
+        self._scores: list[float] = []
+        self._flags: list[bool] = []
+        self._errors: list[tuple[str, str]] = []
+        self._error_count = 0
+        self._worst, self._borderline, self._missed, self._false_alarms = _Few(), _Few(), _Few(), _Few()
+        self._labels: NDArray[np.bool_] | None = None
+        self._metrics: dict[str, Any] | None = None
+        self._roc: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+
+    def add(self, row: Row) -> None:
+        """Take in the next row."""
+        if row.error is not None:
+            self._error_count += 1
+            if len(self._errors) < _LISTED_ERRORS:
+                self._errors.append((row.item.name, row.error))
+            return
+        self._scores.append(row.score)
+        self._flags.append(row.is_anomaly)
+        self._worst.offer(row.score, row)
+        self._borderline.offer(-abs(row.score - self._decision.threshold), row)
+        if row.item.anomalous is True and not row.is_anomaly:
+            self._missed.offer(-row.score, row)
+        if row.item.anomalous is False and row.is_anomaly:
+            self._false_alarms.offer(row.score, row)
+
+    def labelled(self, labels: NDArray[np.bool_], metrics: dict[str, Any], scores: NDArray[np.float32]) -> None:
+        """Take in what is known of labelled images: (n,) bool, the metrics, and the scores that they belong to."""
+        from ..metrics import Ranking
+
+        fpr, tpr, _ = Ranking(scores, labels).roc()
+        self._labels, self._metrics, self._roc = labels, metrics, (fpr, tpr)
+
+    def write(self, target: Path) -> Path:
+        """Write the page to `target`, or to `report.html` in it where it does not end in .html; returns the path."""
+        path = target if target.suffix in (".html", ".htm") else target / "report.html"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_report(self._data(), path)
+        return path
+
+    def _data(self) -> ReportData:
+        scale = self._detector.map_scale_
+        return ReportData(
+            title=self._title,
+            summary=self._summary(),
+            scores=np.array(self._scores, dtype=np.float32),
+            is_anomaly=np.array(self._flags, dtype=np.bool_),
+            threshold=self._decision.threshold,
+            false_alarm_rate=self._decision.false_alarm_rate,
+            decision=self._decision.explain(),
+            calibration_scores=self._decision.calibration,
+            labels=self._labels,
+            metrics=self._metrics,
+            roc=self._roc,
+            worst=self._pictures(self._worst),
+            borderline=self._pictures(self._borderline),
+            missed=None if self._labels is None else self._pictures(self._missed),
+            false_alarms=None if self._labels is None else self._pictures(self._false_alarms),
+            how_made=_how_made(self._detector),
+            errors=self._errors,
+            map_floor=None if scale is None else scale.floor,
+            map_threshold=None if scale is None else scale.threshold,
+        )
+
+    def _summary(self) -> list[str]:
+        lines = [note for note in (self._metrics or {}).get("notes", [])]
+        if self._error_count > len(self._errors):
+            lines.append(f"{self._error_count} files could not be read; the first {_LISTED_ERRORS} are listed.")
+        if not self._detector.has_map:
+            lines.append(f"{type(self._detector).__name__} answers for the whole picture and shows no map of where.")
+        return lines
+
+    def _pictures(self, few: _Few) -> list[Picture]:
+        return [
+            Picture(
+                name=row.item.name,
+                image=row.item.read(),
+                score=row.score,
+                p_value=row.p_value,
+                is_anomaly=row.is_anomaly,
+                map=row.map,
+                kind=row.item.kind,
+                note=None,
+            )
+            for row in few.rows()
+        ]
+
+
+def _how_made(detector: Detector) -> list[tuple[str, str]]:
+    splits, spec = detector.splits_, detector.preprocessing_
+    stages = "; ".join(
+        f"{stage['stage']}: epoch {stage['chosen_epoch']} of {stage['epochs']} chosen, {stage['seconds']:.0f} s"
+        for stage in detector.training_["stages"]
+    )
+    return [
+        ("Method", f"{type(detector).__name__}: {detector.title} ({detector.paper})"),
+        ("Learnt from", f"{splits['source']}: {splits['train']['count']} images"),
+        ("Epoch chosen by", f"{splits['stop']['count']} other normal images"),
+        ("Threshold set by", f"{splits['calibrate']['count']} other normal images, none of them among those above"),
+        ("Input", f"{spec.colour}, {spec.height} × {spec.width} pixels"),
+        ("Training", f"{stages}, {detector.training_['precision']} on {detector.training_['device']}"),
+        ("Scored by", detector.engine_.name),
+        ("Settings", ", ".join(f"{name}={value}" for name, value in detector.get_params().items())),
+        ("Fitted on", detector.fitted_on_),
+        *[("Note", note) for note in detector.notes_],
+    ]

@@ -1,0 +1,296 @@
+"""The common checks. Each takes a detector class and raises AssertionError with what it found.
+
+One small fit for each class serves them all. A class names a check that does not apply to it, with the reason, in
+`excused_checks`.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..detectors.base import Detector
+from ..engines import allowed_difference
+from ..errors import AmissError, DataError, NoMapError, NotFittedError, UsageError
+from ..metrics import Ranking
+
+Check = Callable[[type[Detector]], None]
+
+_CHECKS: dict[str, Check] = {}
+#: An AUROC that shows learning on the common task, and one that an untrained network stays below.
+LEARNT, UNTRAINED = 0.9, 0.8
+
+
+@dataclass(frozen=True)
+class Task:
+    """A small real task: (n, h, w) uint8 images of one handwritten digit as normal, and labelled unseen ones."""
+
+    normal: NDArray[np.uint8]
+    unseen: NDArray[np.uint8]
+    anomalous: NDArray[np.bool_]
+
+
+def check(function: Check) -> Check:
+    """Register a common check under its name."""
+
+    def run(method: type[Detector]) -> None:
+        if function.__name__ not in method.excused_checks:
+            function(method)
+
+    functools.update_wrapper(run, function)
+    _CHECKS[function.__name__] = run
+    return run
+
+
+def checks() -> list[Check]:
+    """All common checks; call each with a detector class."""
+    return list(_CHECKS.values())
+
+
+@functools.cache
+def task() -> Task:
+    """Sixes among scikit-learn's handwritten digits (UCI Optical Recognition, 8x8), enlarged to 16x16.
+
+    Easy enough for a fit of seconds to show learning, and no class that its ink alone gives away (an untrained
+    autoencoder tells zeros apart at 0.93, sixes at 0.44).
+    """
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8).repeat(2, axis=1).repeat(2, axis=2)
+    six = digits.target == 6
+    normal = images[six]
+    held_out = 50
+    others = images[~six][::8]
+    unseen = np.concatenate([normal[:held_out], others])
+    return Task(normal[held_out:], unseen, np.arange(len(unseen)) >= held_out)
+
+
+def _settings(method: type[Detector], **changes: Any) -> dict[str, Any]:
+    return {"seed": 0, "epochs": min(method().epochs, 12), "false_alarm_rate": 0.1} | changes
+
+
+@functools.cache
+def fitted(method: type[Detector]) -> Detector:
+    """The one small fit that serves all checks of a class; checks must not change it."""
+    return method(**_settings(method)).fit(task().normal)
+
+
+@functools.cache
+def _reloaded(method: type[Detector], engine: str) -> Detector:
+    from ..model_file import load
+
+    with tempfile.TemporaryDirectory() as folder:
+        return load(fitted(method).save(Path(folder) / "model.amiss"), engine)
+
+
+def _raises(kind: type[Exception], action: Callable[[], object], *words: str) -> None:
+    try:
+        action()
+    except kind as error:
+        missing = [word for word in words if word not in str(error)]
+        assert not missing, f"the message does not say {missing[0]!r}: {error}"
+        assert str(error).strip(), "the error has no message"
+        return
+    raise AssertionError(f"expected {kind.__name__}, but nothing was raised")
+
+
+@check
+def settings_are_only_stored(method: type[Detector]) -> None:
+    """Constructors store, `get_params` gives back, and scikit-learn's `clone` works."""
+    from sklearn.base import clone
+
+    detector = method(seed=7, size="32x32")
+    assert detector.get_params()["seed"] == 7
+    twin = clone(detector)
+    assert twin is not detector
+    assert twin.get_params() == detector.get_params()
+    assert not [name for name in vars(detector) if name.endswith("_")], "a constructor must not learn anything"
+    _raises(UsageError, lambda: method().set_params(no_such_setting=1), "no_such_setting")
+    _raises(UsageError, lambda: method(seed="one").fit(task().normal), "seed")
+
+
+@check
+def describes_itself(method: type[Detector]) -> None:
+    """The facts that `amiss methods` shows are there."""
+    for fact in ("title", "paper", "family", "needs", "good_for"):
+        assert getattr(method, fact), f"{method.__name__}.{fact} is empty"
+    assert method.__doc__, "a method needs a docstring"
+
+
+@check
+def scores_are_sound(method: type[Detector]) -> None:
+    """Scores are float32, finite and not constant; p-values in (0, 1]; decisions are p <= alpha."""
+    detector, unseen = fitted(method), task().unseen
+    result = detector.score(unseen)
+    assert result.scores.dtype == np.float32
+    assert result.scores.shape == (len(unseen),)
+    assert np.isfinite(result.scores).all()
+    assert len(np.unique(result.scores)) > len(unseen) // 2, "scores tie or are constant"
+    assert result.p_values.dtype == np.float64
+    assert ((result.p_values > 0) & (result.p_values <= 1)).all()
+    assert detector.decision_.guaranteed
+    np.testing.assert_array_equal(result.is_anomaly, result.p_values <= detector.false_alarm_rate + 1e-12)
+    np.testing.assert_array_equal(detector.predict(unseen), result.is_anomaly)
+
+
+@check
+def learns(method: type[Detector]) -> None:
+    """AUROC of at least 0.9 on the small task, where an untrained copy stays below 0.8."""
+    trained = Ranking(fitted(method).score(task().unseen).scores, task().anomalous).auroc()
+    assert trained >= LEARNT, f"AUROC {trained:.3f} after fitting"
+    untrained = Ranking(_untrained(method).score(task().unseen).scores, task().anomalous).auroc()
+    assert untrained < UNTRAINED, f"AUROC {untrained:.3f} without training: the task shows nothing"
+
+
+def _untrained(method: type[Detector]) -> Detector:
+    import torch
+
+    from ..engines.torch_engine import TorchEngine
+
+    detector = copy.copy(fitted(method))
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        detector._engine = TorchEngine(detector.build(detector.preprocessing_.shape))
+    return detector
+
+
+@check
+def same_seed_same_scores(method: type[Detector]) -> None:
+    """A refit starts fresh and gives equal scores; another seed gives others."""
+    small = task().normal[:60]
+    detector = method(**_settings(method, epochs=2)).fit(small)
+    first = detector.score(task().unseen).scores
+    np.testing.assert_array_equal(detector.fit(small).score(task().unseen).scores, first)
+    other = method(**_settings(method, epochs=2, seed=1)).fit(small).score(task().unseen).scores
+    assert not np.array_equal(first, other), "the seed changes nothing"
+
+
+@check
+def resumes_to_the_same_result(method: type[Detector]) -> None:
+    """A fit that is broken off after an epoch and resumed scores as an unbroken one."""
+
+    class BrokenOff(Exception):
+        pass
+
+    def break_off(task: str, done: int, total: int, detail: str) -> None:
+        if task not in ("read", "score") and done == 2:
+            raise BrokenOff
+
+    small, settings = task().normal[:60], _settings(method, epochs=3)
+    whole = method(**settings).fit(small).score(task().unseen).scores
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            method(**settings).fit(small, work_dir=folder, progress=break_off)
+        except BrokenOff:
+            pass
+        else:
+            raise AssertionError("the fit told no progress, so it could not be broken off")
+        _raises(AmissError, lambda: method(**settings).fit(small[1:], work_dir=folder, resume=True), "resume")
+        resumed = method(**settings).fit(small, work_dir=folder, resume=True)
+        assert resumed.training_["stages"][-1]["epochs"] <= settings["epochs"]
+        np.testing.assert_array_equal(resumed.score(task().unseen).scores, whole)
+
+
+@check
+def batches_do_not_matter(method: type[Detector]) -> None:
+    """Each image is scored alone: order and batch size change nothing beyond the tolerance."""
+    from ..data import open_images
+    from ..scoring import score_collection
+
+    detector, unseen = fitted(method), task().unseen[:60]
+    allowed = allowed_difference(detector.calibration_scores_["torch"])
+    together = detector.score(unseen).scores
+    np.testing.assert_array_equal(detector.score(unseen).scores, together)
+    backwards = detector.score(unseen[::-1]).scores[::-1]
+    assert np.abs(backwards - together).max() <= allowed
+    for size in (1, 7):
+        rows = [row.score for row in score_collection(detector, open_images(unseen), size)]
+        assert np.abs(np.array(rows) - together).max() <= allowed, f"batches of {size} score differently"
+
+
+@check
+def engines_agree(method: type[Detector]) -> None:
+    """Save and load give equal scores; ONNX Runtime agrees with torch for batch 1 and n; maps too."""
+    detector, unseen = fitted(method), task().unseen
+    scores = detector.score(unseen).scores
+    np.testing.assert_array_equal(_reloaded(method, "auto").score(unseen).scores, scores)
+    exported = _reloaded(method, "onnxruntime")
+    assert exported.engine_.name == "onnxruntime"
+    allowed = allowed_difference(detector.calibration_scores_["torch"])
+    assert np.abs(exported.score(unseen).scores - scores).max() <= allowed
+    assert np.abs(exported.score(unseen[:1]).scores - scores[:1]).max() <= allowed
+    assert np.abs(exported.decision_.threshold - fitted(method).decision_.threshold) <= allowed
+    if method.has_map:
+        maps, exported_maps = detector.anomaly_map(unseen[:8]), exported.anomaly_map(unseen[:8])
+        np.testing.assert_allclose(exported_maps, maps, atol=1e-4)
+
+
+@check
+def scoring_changes_nothing(method: type[Detector]) -> None:
+    """`score` leaves weights, buffers and settings as they were."""
+    detector = fitted(method)
+    assert detector._scorer is not None
+    before = {name: value.clone() for name, value in detector._scorer.state_dict().items()}
+    settings, threshold = detector.get_params(), detector.decision_.threshold
+    detector.score(task().unseen[:20])
+    for name, value in detector._scorer.state_dict().items():
+        assert bool((value == before[name]).all()), f"{name} changed"
+    assert (detector.get_params(), detector.decision_.threshold) == (settings, threshold)
+
+
+@check
+def any_shape_fits(method: type[Detector]) -> None:
+    """One and three channels, odd and non-square sizes."""
+    rng = np.random.default_rng(0)
+    for shape in ((19, 33), (33, 19, 3), (64, 21)):
+        images = rng.integers(0, 256, (12, *shape), dtype=np.uint8)
+        detector = method(**_settings(method, epochs=1, size="native")).fit(images)
+        assert detector.preprocessing_.shape == (3 if len(shape) == 3 else 1, *shape[:2])
+        assert np.isfinite(detector.score(images).scores).all()
+
+
+@check
+def maps_are_sound(method: type[Detector]) -> None:
+    """Where a method has a map it is finite, float32 and as large as the image; elsewhere there is a clear error."""
+    detector, unseen = fitted(method), task().unseen[:5]
+    if not method.has_map:
+        _raises(NoMapError, lambda: detector.anomaly_map(unseen), "map")
+        return
+    maps = detector.anomaly_map(unseen)
+    assert maps.dtype == np.float32
+    assert maps.shape == unseen.shape
+    assert np.isfinite(maps).all()
+    scale = detector.map_scale_
+    assert scale is not None
+    assert scale.floor < scale.threshold
+
+
+@check
+def bad_input_is_explained(method: type[Detector]) -> None:
+    """An empty folder, one image, NaN, a wrong channel count, a missing folder, no fit: each a clear error."""
+    detector, images = fitted(method), task().normal
+    with tempfile.TemporaryDirectory() as folder:
+        _raises(DataError, lambda: method().fit(folder), folder)
+        file = Path(folder) / "notes.txt"
+        file.write_text("no image")
+        _raises(AmissError, lambda: method().fit(file), "notes.txt")
+        _raises(AmissError, lambda: detector.score(file), "notes.txt")
+    _raises(DataError, lambda: method().fit(images[:1]), "at least")
+    _raises(DataError, lambda: method().fit(images[:0]))
+    spoilt = images.astype(np.float32) / 255
+    spoilt[3, 0, 0] = np.nan
+    _raises(DataError, lambda: method().fit(spoilt), "NaN")
+    _raises(DataError, lambda: detector.score(spoilt), "NaN")
+    _raises(DataError, lambda: detector.score(np.zeros((4, 16, 16, 2), np.uint8)), "2")
+    _raises(AmissError, lambda: method().fit("no/such/folder"), "no/such/folder")
+    _raises(NotFittedError, lambda: method().score(images), "fit")
+    _raises(NotFittedError, lambda: method().save("nowhere.amiss"), "fit")

@@ -1,0 +1,28 @@
+"""Fixtures that several tests share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def require_data() -> Callable[[str], None]:
+    """Skip a test whose data set is not on this machine, or fail it where the set has been promised.
+
+    `AMISS_REQUIRED_DATA` names, with commas, the sets that must be here.
+    """
+
+    def require(name: str) -> None:
+        from amiss.data import known_sets
+
+        if known_sets()[name].locate() is not None:
+            return
+        reason = f"the data set {name} is not on this machine; see `amiss data list`"
+        if name in os.environ.get("AMISS_REQUIRED_DATA", "").split(","):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+    return require

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from amiss.data import Collection, open_images
+from amiss.errors import DataError, MissingDataError, UsageError
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with `parts/good/0.png`, `parts/crack/1.png` and `stack.npy` in it."""
+    for i, kind in enumerate(("good", "crack")):
+        (tmp_path / "parts" / kind).mkdir(parents=True)
+        Image.new("L", (4, 4), i).save(tmp_path / "parts" / kind / f"{i}.png")
+    np.save(tmp_path / "stack.npy", np.zeros((2, 4, 5), np.uint8))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AMISS_DATA", str(tmp_path / "sets"))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("parts", ["parts/crack/1.png", "parts/good/0.png"]),
+        (Path("parts"), ["parts/crack/1.png", "parts/good/0.png"]),
+        ("parts/good/0.png", ["parts/good/0.png"]),
+        ("parts/*/*.png", ["parts/crack/1.png", "parts/good/0.png"]),
+        ("stack.npy", ["stack.npy[0]", "stack.npy[1]"]),
+        (["parts/good/0.png", Path("stack.npy")], ["parts/good/0.png", "stack.npy[0]", "stack.npy[1]"]),
+        (np.zeros((1, 4, 5), np.uint8), ["array[0]"]),
+    ],
+)
+def test_sources(folder: Path, source: object, names: list[str]) -> None:
+    collection = open_images(source)  # type: ignore[arg-type]
+    assert [item.name for item in collection] == names
+    assert collection[0].read().dtype == np.uint8
+
+
+def test_collection_is_returned_as_it_is() -> None:
+    collection = Collection([])
+    assert open_images(collection) is collection
+
+
+def test_purpose_reaches_the_folder(folder: Path) -> None:
+    assert [item.kind for item in open_images("parts", "fit")] == ["good"]
+    assert open_images("parts", "eval").labels().tolist() == [True, False]
+
+
+def test_several_keep_titles_and_notes(folder: Path) -> None:
+    collection = open_images(["parts", "parts", "stack.npy"], "fit")
+    assert collection.title == "parts + parts + stack.npy"
+    assert len(collection.notes) == 1
+    assert open_images(["stack.npy"] * 4).title == "4 sources"
+
+
+@pytest.mark.parametrize("name", ["mnist:test", "a*b", "mnist"])
+def test_an_existing_path_wins(folder: Path, name: str) -> None:
+    (folder / name).mkdir()
+    Image.new("L", (4, 4)).save(folder / name / "x.png")
+    assert [item.name for item in open_images(name)] == [f"{name}/x.png"]
+
+
+@pytest.mark.parametrize(
+    ("source", "cause"),
+    [
+        ("mnst:test:normal=3", "did you mean mnist:test:normal=3"),
+        ("fashion_mnist", "did you mean fashion-mnist:SPLIT"),
+        ("gone.png", "neither a file or folder.*mnist"),
+        ("x" * 5000, "neither a file or folder"),
+        ("a\0b", "neither a file or folder"),
+        ("", "neither a file or folder"),
+        ("mnist", "needs a split; write one of mnist:train, mnist:test"),
+        ("mnist:val", "no split 'val'"),
+        ([], "empty"),
+        ([3], "cannot be opened from list"),
+        (3, "cannot be opened from int"),
+        (None, "cannot be opened from NoneType"),
+    ],
+)
+def test_what_names_nothing_is_a_usage_error(folder: Path, source: object, cause: str) -> None:
+    with pytest.raises(UsageError, match=cause):
+        open_images(source)  # type: ignore[arg-type]
+
+
+def test_other_errors(folder: Path) -> None:
+    (folder / "x.txt").write_text("text")
+    with pytest.raises(DataError, match=r"neither an image nor an array file.*\.png.*\.npy"):
+        open_images("x.txt")
+    with pytest.raises(DataError, match="matches no files"):
+        open_images("gone*.png")
+    with pytest.raises(UsageError, match="purpose"):
+        open_images("parts", "train")  # type: ignore[arg-type]
+
+
+def test_missing_set_says_where_to_put_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    monkeypatch.setenv("LOCALAPPDATA", str(folder / "cache"))
+    with pytest.raises(MissingDataError, match=r"train-images-idx3-ubyte\.gz.*AMISS_DATA") as caught:
+        open_images("mnist:test")
+    assert str(folder / "cache") in str(caught.value)
+
+
+def test_import_pulls_in_nothing_slow() -> None:
+    code = (
+        "import sys, amiss.data; print(*{'PIL', 'torch', 'urllib.request', 'tarfile', 'onnxruntime'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
