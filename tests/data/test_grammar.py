@@ -37,7 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_sources(folder: Path, source: object, names: list[str]) -> None:
-    collection = open_images(source)  # type: ignore[arg-type]
+    collection = open_images(source)
     assert [item.name for item in collection] == names
     assert collection[0].read().dtype == np.uint8
 
@@ -85,7 +85,7 @@ def test_an_existing_path_wins(folder: Path, name: str) -> None:
 )
 def test_what_names_nothing_is_a_usage_error(folder: Path, source: object, cause: str) -> None:
     with pytest.raises(UsageError, match=cause):
-        open_images(source)  # type: ignore[arg-type]
+        open_images(source)
 
 
 def test_other_errors(folder: Path) -> None:
@@ -95,7 +95,7 @@ def test_other_errors(folder: Path) -> None:
     with pytest.raises(DataError, match="matches no files"):
         open_images("gone*.png")
     with pytest.raises(UsageError, match="purpose"):
-        open_images("parts", "train")  # type: ignore[arg-type]
+        open_images("parts", "train")
 
 
 def test_missing_set_says_where_to_put_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import lzma
+import os
 import struct
 import tarfile
 import threading
@@ -276,7 +277,7 @@ def test_missing_sets(home: Path) -> None:
 
 def test_folders_are_looked_into_in_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = home.parent / "other"
-    monkeypatch.setenv("AMISS_DATA", f"{other}{':' if ':' not in str(other) else ';'}{home}")
+    monkeypatch.setenv("AMISS_DATA", f"{other}{os.pathsep}{home}")
     assert data_folders() == [other, home, cache_folder()]
     assert cache_folder() == home.parent / "cache" / "amiss" / "data"
     (home / "a").mkdir()
@@ -292,7 +293,7 @@ class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *arguments: object) -> None:
         pass
 
-    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+    def do_GET(self) -> None:
         if self.path == "/away":
             self.send_response(302)
             self.send_header("Location", "ftp://127.0.0.1/x")
@@ -307,7 +308,7 @@ def site(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     (tmp_path / "site").mkdir()
     handler: Callable[..., BaseHTTPRequestHandler] = partial(Quiet, directory=str(tmp_path / "site"))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}", tmp_path / "site"
         server.shutdown()
@@ -347,7 +348,7 @@ def test_fetch_failures_leave_nothing_and_say_where_to_put_it(site: tuple[str, P
         (folder.joinpath("x").as_uri(), {"sha256": wrong}, "only http"),
     ):
         with pytest.raises(MissingDataError, match=cause) as caught:
-            fetch(url, target, **options)  # type: ignore[arg-type]
+            fetch(url, target, **options)
         assert str(target) in str(caught.value)
         assert not target.parent.exists() or not list(target.parent.iterdir())
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from amiss.errors import DataError, UsageError
 from amiss.metrics import Interval, bootstrap, wilson
 
 
-def mean_of(values: np.ndarray):  # noqa: ANN201
+def mean_of(values: np.ndarray) -> Callable[[np.ndarray], float]:
     return lambda weights: float(weights @ values / weights.sum())
 
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import DataError, UsageError
 from ..metrics.ranking import finite_vector
 
-#: alpha (n + 1) must count as a whole number in spite of rounding, as 0.07 * 100 = 7.000000000000001 and its like.
+#: alpha (n + 1) must count as a whole number in spite of rounding, such as 0.29 * 100 = 28.999999999999996.
 _ROUNDING = 1e-9
 
 

@@ -100,7 +100,8 @@ def load_array_file(path: str | os.PathLike[str]) -> Collection:
     except DataError:
         raise
     except Exception as error:  # zip, zlib and NumPy meet broken files with errors of many classes
-        raise DataError(f"{name} cannot be read as an array file ({error}); save it anew without pickles") from error
+        cause = getattr(error, "strerror", None) or error
+        raise DataError(f"{name} cannot be read as an array file ({cause}); save it anew without pickles") from error
 
 
 def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
@@ -126,7 +127,8 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     except DataError:
         raise
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise DataError(f"{name} cannot be read as an IDX file ({error}); fetch it again") from error
+        cause = getattr(error, "strerror", None) or error
+        raise DataError(f"{name} cannot be read as an IDX file ({cause}); check the path, or fetch it again") from error
 
 
 def _check_stack(array: NDArray[Any], title: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import glob
 import os
+import posixpath
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -89,11 +90,13 @@ def folder_collection(path: str | os.PathLike[str], purpose: Purpose) -> Collect
 def glob_collection(pattern: str) -> Collection:
     """The image files that match a pattern (`*`, `?`, `[...]`, and `**` for any depth), unlabelled, in natural order.
 
+    Hidden files are skipped, and `**` does not enter linked folders.
+
     Raises:
         DataError: no image file matches.
     """
-    matches = [name for name in glob.iglob(pattern, recursive=True) if os.path.isfile(name)]
-    names = [name for name in _once_per_folder(matches) if is_image_name(name)]
+    matches = [name for name in _expand(pattern) if os.path.isfile(name)]
+    names = [name for name in matches if is_image_name(name)]
     if not names:
         found = f"{len(matches)} files, but no images ({', '.join(SUFFIXES)})" if matches else "no files"
         raise DataError(f"the pattern {pattern} matches {found}; check it, or give a folder")
@@ -167,7 +170,8 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
     >>> sorted(["b", "a10", "a2"], key=natural_key)
     ['a2', 'a10', 'b']
     """
-    return [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", name.casefold())], name
+    parts = re.split("([0-9]+)", name.casefold())  # every second part is a number
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
 
 
 class _Layout:
@@ -275,10 +279,16 @@ def _walk(root: str, start: str) -> tuple[list[str], int]:
     return images, others
 
 
-def _once_per_folder(names: Sequence[str]) -> list[str]:
-    """Leave out what is reached again through a linked folder: `**` goes round loops."""
-    shortest: dict[str, str] = {}
-    for folder in sorted({os.path.dirname(name) for name in names}, key=len):
-        shortest.setdefault(os.path.realpath(folder), folder)
-    kept = set(shortest.values())
-    return [name for name in names if os.path.dirname(name) in kept]
+def _expand(pattern: str) -> list[str]:
+    """What a pattern matches, without hidden files below `**`; names begin as the pattern does."""
+    parts = [part for part in pattern.replace(os.sep, "/").split("/") if part]
+    if "**" not in parts:
+        return glob.glob(pattern)
+    # pathlib does not enter linked folders below `**`; glob does, and goes round loops almost for ever.
+    first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    base = ("/" if pattern.startswith("/") else "") + "/".join(parts[:first])
+    rest = [part if part == "**" else re.sub(r"\*+", "*", part) for part in parts[first:]]
+    if rest[-1] == "**":
+        rest.append("*")
+    names = [path.relative_to(base).as_posix() for path in Path(base).glob("/".join(rest))]
+    return [posixpath.join(base, name) for name in names if not re.search(r"(^|/)\.", name)]

@@ -192,7 +192,7 @@ def _group_drawer(anomalous: NDArray[np.bool_], groups: Sequence[str | None], rn
 
     def draw() -> Weights:
         for _ in range(_MOST_REDRAWS):
-            weights = _times_drawn(len(numbers), rng)[member_of]
+            weights: Weights = _times_drawn(len(numbers), rng)[member_of]
             if all(weights[members].any() for members in classes):
                 break
         return weights

@@ -1,0 +1,56 @@
+"""No image, no group and no copy of an image is in two parts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amiss.data.splits import MOST_CALIBRATION, split_normals
+from amiss.errors import DataError
+
+groups_and_digests = st.lists(
+    st.tuples(st.one_of(st.none(), st.sampled_from("abcdefgh")), st.integers(0, 40).map(str)), min_size=8, max_size=80
+)
+
+
+@given(pairs=groups_and_digests, seed=st.integers(0, 5))
+def test_parts_are_disjoint_whole_and_never_empty(pairs: list[tuple[str | None, str]], seed: int) -> None:
+    groups, digests = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    try:
+        splits = split_normals(groups, digests, seed)
+    except DataError as error:
+        assert "group" in str(error)  # fewer than three unrelated sets of images
+        return
+    parts = [splits.train, splits.stop, splits.calibrate]
+    assert all(len(part) for part in parts)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(len(pairs)))
+    for values in (groups, digests):
+        owners = [{values[index] for index in part if values[index] is not None} for part in parts]
+        assert not owners[0] & owners[1]
+        assert not owners[0] & owners[2]
+        assert not owners[1] & owners[2]
+
+
+def test_shares() -> None:
+    splits = split_normals([None] * 1000, [str(i) for i in range(1000)])
+    assert [len(part) for part in (splits.train, splits.stop, splits.calibrate)] == [700, 100, 200]
+    large = split_normals([None] * 20_000, [str(i) for i in range(20_000)])
+    assert len(large.calibrate) == MOST_CALIBRATION
+
+
+def test_seed_decides() -> None:
+    digests = [str(i) for i in range(50)]
+    first = split_normals([None] * 50, digests, 0)
+    np.testing.assert_array_equal(first.calibrate, split_normals([None] * 50, digests, 0).calibrate)
+    assert not np.array_equal(first.calibrate, split_normals([None] * 50, digests, 1).calibrate)
+
+
+def test_too_little_is_explained() -> None:
+    with pytest.raises(DataError, match="at least 8"):
+        split_normals([None], ["a"])
+    with pytest.raises(DataError, match="group"):
+        split_normals(["x"] * 20, [str(i) for i in range(20)])
+    with pytest.raises(DataError, match="identical"):
+        split_normals([None] * 20, ["same"] * 20)

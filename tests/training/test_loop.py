@@ -1,0 +1,133 @@
+"""The training loop: players, schedules, the chosen epoch, and losses that explode."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+import amiss
+from amiss.errors import TrainingError
+from amiss.progress import silent
+from amiss.testing import task
+from amiss.training.choose import training_precision
+from amiss.training.loop import RunSettings, TrainingData, run_stages
+from amiss.training.stage import Batch, Player, Schedule, Stage
+
+DATA = TrainingData(np.full((20, 1, 8, 8), 255, np.uint8), np.full((4, 1, 8, 8), 255, np.uint8))
+
+
+def run(work_dir: Path | None = None) -> RunSettings:
+    return RunSettings(0, 8, "cpu", "float32", work_dir, False, silent)
+
+
+class Scalar(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(()))
+        self.other = nn.Parameter(torch.zeros(()))
+
+
+def test_players_move_their_own_parameters_as_often_as_they_should() -> None:
+    network = Scalar()
+
+    def raise_value(batch: Batch) -> dict[str, Tensor]:
+        return {"value": -network.value * batch.images.mean()}
+
+    def raise_other(batch: Batch) -> dict[str, Tensor]:
+        return {"other": -network.other, "half": -0.5 * network.other}
+
+    players = [
+        Player("first", [network.value], raise_value, 1.0, optimizer=SGD),
+        Player("second", [network.other], raise_other, 1.0, every_epochs=2, optimizer=SGD),
+    ]
+    stage = Stage("fit", players, 4, lambda images, generator: -float(network.value))
+    (record,) = run_stages(network, [stage], DATA, run())
+    steps = 3  # 20 images in batches of 8
+    assert record["steps_per_epoch"] == steps
+    assert float(network.value.detach()) == pytest.approx(4 * steps, rel=1e-5)
+    assert float(network.other.detach()) == pytest.approx(2 * steps * 1.5, rel=1e-5)
+
+
+def test_the_best_epoch_is_kept_and_patience_ends() -> None:
+    network = Scalar()
+
+    def terms(batch: Batch) -> dict[str, Tensor]:
+        return {"value": -network.value}
+
+    figures = iter([3.0, 1.0, 2.0, 1.0, 5.0, 6.0, 7.0, 8.0])
+    stage = Stage(
+        "fit", [Player("p", [network.value], terms, 1.0, optimizer=SGD)], 8, lambda i, g: next(figures), patience=2
+    )
+    (record,) = run_stages(network, [stage], DATA, run())
+    # Lightning counts epochs without a smaller figure: an equal one does not count as better for stopping
+    assert record["epochs"] == 4
+    assert record["chosen_epoch"] == 4
+    assert float(network.value.detach()) == pytest.approx(3 * 4)
+
+
+def test_plateau_lowers_the_learning_rate() -> None:
+    network = Scalar()
+    seen: list[float] = []
+
+    def plateau(optimizer: torch.optim.Optimizer, steps: int) -> ReduceLROnPlateau:
+        seen.append(steps)
+        return ReduceLROnPlateau(optimizer, factor=0.5, patience=1)
+
+    def terms(batch: Batch) -> dict[str, Tensor]:
+        return {"value": -network.value}
+
+    player = Player("p", [network.value], terms, 1.0, Schedule(plateau, "plateau"), optimizer=SGD)
+    stage = Stage("fit", [player], 5, lambda images, generator: 1.0)
+    run_stages(network, [stage], DATA, run())
+    # epochs 1 to 3 at 1.0 (first figure, two without a better one), 4 and 5 at 0.5
+    assert float(network.value.detach()) == pytest.approx(3 * 3 + 2 * 3 * 0.5)
+    assert seen == [15]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_names_the_cure(bad: float) -> None:
+    network = Scalar()
+
+    def terms(batch: Batch) -> dict[str, Tensor]:
+        return {"the term": network.value * bad + bad}
+
+    stage = Stage("fit", [Player("player", [network.value], terms, 1.0)], 2, lambda i, g: 0.0)
+    with pytest.raises(TrainingError, match=r"the term of the player.*epoch 1.*learning_rate"):
+        run_stages(network, [stage], DATA, run())
+
+
+def test_a_stop_figure_that_is_not_finite_names_the_cure() -> None:
+    network = Scalar()
+
+    def terms(batch: Batch) -> dict[str, Tensor]:
+        return {"value": network.value}
+
+    stage = Stage("fit", [Player("player", [network.value], terms, 1.0)], 2, lambda i, g: float("nan"))
+    with pytest.raises(TrainingError, match="stop figure"):
+        run_stages(network, [stage], DATA, run())
+
+
+def test_an_exploding_learning_rate_is_explained_and_leaves_the_detector_unfitted() -> None:
+    detector = amiss.ADACL(learning_rate=1e30, epochs=2)
+    with pytest.raises(TrainingError, match="learning_rate"):
+        detector.fit(task().normal[:40])
+    assert not hasattr(detector, "calibration_scores_")
+
+
+def test_training_leaves_the_global_random_state_alone() -> None:
+    before = torch.random.get_rng_state()
+    amiss.ADACL(epochs=1, fewest_steps=2).fit(task().normal[:30])
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_precision_is_a_rule() -> None:
+    transposed, plain = nn.ConvTranspose2d(1, 1, 3), nn.Conv2d(1, 1, 3)
+    assert training_precision("auto", "cpu", transposed) == "float32"
+    assert training_precision("float32", "cpu", plain) == "float32"
+    assert training_precision("bfloat16", "cpu", transposed) == "bfloat16"
