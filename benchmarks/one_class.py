@@ -90,7 +90,12 @@ def run_method(dataset: str, name: str, normal: int, seed: int, settings: dict[s
 def table() -> str:
     """The markdown table of all lines: mean over seeds for each class."""
     rows = [json.loads(line) for line in LINES.read_text().splitlines()]
-    text = ["# One class normal, the rest anomalous", "", "AUROC in %, mean over seeds; test set scored once a fit.", ""]
+    text = [
+        "# One class normal, the rest anomalous",
+        "",
+        "AUROC in %, mean over seeds; test set scored once a fit.",
+        "",
+    ]
     for dataset in sorted({row["dataset"] for row in rows}):
         text += [f"## {dataset}", "", "| method | seeds | " + " | ".join(map(str, range(10))) + " | mean | paper | "
                  "false alarms at 1 % | seconds a fit |", "|" + " --- |" * 16]  # fmt: skip
@@ -114,7 +119,13 @@ def table() -> str:
                 + f" | {np.median([row['seconds'] for row in mine]):.1f} |"
             )
         text.append("")
-    text += ["Commands:", "", *sorted({f"    {row['command']}" for row in rows}), "", "Machine: " + rows[-1]["machine"] + "."]
+    text += [
+        "Commands:",
+        "",
+        *sorted({f"    {row['command']}" for row in rows}),
+        "",
+        "Machine: " + rows[-1]["machine"] + ".",
+    ]
     text += ["", "knn: three nearest neighbours on raw pixels; pca: 30 components; pixel: mean squared z-score; all on "
              "every training image of the class. Seconds were taken while other work shared the machine."]  # fmt: skip
     return "\n".join(text) + "\n"
@@ -149,7 +160,10 @@ def main() -> None:
                 with LINES.open("a") as file:
                     file.write(json.dumps(line) + "\n")
                     os.fsync(file.fileno())
-                print(f"{options.dataset} {method} {normal} seed {seed}: {line['auroc']:.4f} in {line['seconds']:.0f} s", flush=True)
+                print(
+                    f"{options.dataset} {method} {normal} seed {seed}: {line['auroc']:.4f} in {line['seconds']:.0f} s",
+                    flush=True,
+                )
     if options.table:
         (RESULTS / "one_class.md").write_text(table())
 

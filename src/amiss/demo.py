@@ -66,5 +66,3 @@ def _digits() -> DemoData:
     return DemoData(
         Collection(normal[test:], "digits: sixes"), Collection(labelled, "digits: unseen ones"), words, 0.05
     )
-
-

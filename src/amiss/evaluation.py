@@ -48,8 +48,8 @@ def evaluate_model(
     Raises:
         DataError: no labelled normal image, or no labelled anomaly, is left.
     """
-    from .report.collect import ReportCollector
     from .calibration.thresholds import geometric_mean_threshold
+    from .report.collect import ReportCollector
 
     detector.require_fitted()
     collection = open_images(labelled, "eval")

@@ -7,6 +7,7 @@ import functools
 import os
 import platform
 import sys
+from pathlib import Path
 
 
 @functools.cache
@@ -22,7 +23,7 @@ def cpu_name() -> str:
     """The processor's name as the system gives it, with the number of processors in use."""
     name = platform.processor() or platform.machine()
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
             names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
         name = names[0] if names else name
     except OSError:

@@ -1,4 +1,4 @@
-"""Model files: a zip of a JSON manifest, safetensors weights, an ONNX graph and a few reference images. No code, no pickle."""
+"""Model files: a zip of a manifest (JSON), weights (safetensors), a scoring graph (ONNX) and a few reference images."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
+        Path(name).chmod(0o666 & ~_umask())
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -113,7 +113,8 @@ def _weights(detector: Detector) -> bytes:
     from safetensors.torch import save as save_tensors
 
     state = detector._scorer.state_dict()
-    return bytes(save_tensors({name: value.detach().cpu().contiguous() for name, value in state.items()}))
+    content: bytes = save_tensors({name: value.detach().cpu().contiguous() for name, value in state.items()})
+    return content
 
 
 def _reference(detector: Detector) -> bytes:
@@ -141,7 +142,7 @@ def _manifest(detector: Detector) -> dict[str, Any]:
         "training": detector.training_,
         "notes": detector.notes_,
         "fitted_on": detector.fitted_on_,
-        "versions": versions.installed(),
+        "versions": detector.fitted_with_,
     }
 
 

@@ -96,7 +96,7 @@ class ResultTable:
                 same = False
             if not same:
                 raise DataError(
-                    f"{self.partial} was left by a run with another model or other inputs; delete it, or repeat that run"
+                    f"{self.partial} was left by a run with another model or other inputs; delete it or repeat that run"
                 )
             end = file.tell()
             for line in file:

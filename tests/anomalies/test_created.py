@@ -31,8 +31,8 @@ def test_cut_paste_moves_one_patch_of_the_image_and_nothing_else(seed: int, heig
         rows, columns = np.nonzero(before != after)
         assert len(rows), "nothing changed"
         top, left, bottom, right = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
-        assert bottom - top <= max(2, height // 2)
-        assert right - left <= max(2, width // 2)
+        assert bottom - top <= max(2, 0.7 * height)
+        assert right - left <= max(2, 0.7 * width)
         source = np.argwhere(before == after[top, left])[0]
         patch = before[source[0] : source[0] + bottom - top, source[1] : source[1] + right - left]
         np.testing.assert_array_equal(after[top:bottom, left:right], patch)

@@ -17,7 +17,8 @@ def test_scores_are_not_clipped() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"loss": "bce"}, {"output": "sigmoid"}, {"normal_high": 0.0, "anomaly_low": 1.0}, {"anomalies": "puzzle"}]
+    "settings",
+    [{"loss": "bce"}, {"output": "sigmoid"}, {"normal_high": 0.0, "anomaly_low": 1.0}, {"anomalies": "puzzle"}],
 )
 def test_every_ablation_of_the_thesis_fits(settings: dict[str, object]) -> None:
     detector = amiss.ADACL(epochs=2, fewest_steps=10, **settings).fit(task().normal[:40])

@@ -19,7 +19,7 @@ def make_app() -> typer.Typer:
     app = typer.Typer(
         name="amiss",
         help="Learn what is normal from images, find what is amiss, with a decision to trust.",
-        epilog="First steps:  amiss demo   ·   amiss fit parts/good --out part.amiss   ·   amiss score part.amiss parts/new",
+        epilog="Start with:  amiss demo  |  amiss fit parts/good --out part.amiss  |  amiss score part.amiss parts/new",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",

@@ -10,6 +10,8 @@ import typer
 from .console import Json, console, number, percent, print_json, progress_bar
 
 ORDER = 1
+#: Keeps the demonstration to about a minute.
+_MOST_EPOCHS = 10
 _HELP = """Try amiss in about a minute: learn from real pictures on this machine, score unseen ones, write a report.
 
 Needs no download and no data of yours.
@@ -43,14 +45,13 @@ def demo(
     out.mkdir(parents=True, exist_ok=True)
     people = console(json_)
     people.print(f"[bold]Pictures[/]  {data.words}.")
-    settings = {"epochs": 10} if kind().epochs > 10 else {}
     with progress_bar() as progress:
-        detector = kind(seed=seed, false_alarm_rate=data.false_alarm_rate, **settings)
+        detector = kind(seed=seed, false_alarm_rate=data.false_alarm_rate, epochs=min(kind().epochs, _MOST_EPOCHS))
         detector.fit(data.normal, progress=progress)
         counts = {part: detector.splits_[part]["count"] for part in ("train", "stop", "calibrate")}
         people.print(
-            f"[bold]Learnt[/]    {kind.__name__} saw {counts['train']} normal pictures; {counts['stop']} others chose when to "
-            f"stop, {counts['calibrate']} others set the threshold. No anomaly was shown."
+            f"[bold]Learnt[/]    {kind.__name__} saw {counts['train']} normal pictures; {counts['stop']} others chose when "
+            f"to stop, {counts['calibrate']} others set the threshold. No anomaly was shown."
         )
         model = detector.save(out / "demo.amiss")
         result = evaluate_model(detector, data.labelled, collect=True, progress=progress)
@@ -71,6 +72,8 @@ def demo(
         f"{percent(metrics['recall']['value'])} of the anomalies were flagged."
     )
     people.print(f"[bold]Report[/]    {page}")
-    people.print(f"[bold]Next[/]      amiss fit YOUR_GOOD_IMAGES --out part.amiss, then amiss score part.amiss NEW_IMAGES")
+    people.print(
+        "[bold]Next[/]      amiss fit YOUR_GOOD_IMAGES --out part.amiss, then amiss score part.amiss NEW_IMAGES"
+    )
     if json_:
         print_json({"report": str(page), "model": str(model), "data": data.words, **metrics})

@@ -13,8 +13,8 @@ from .console import Json, console, print_json, progress_bar
 ORDER = 2
 _HELP = """Learn what normal images look like and write a model file.
 
-NORMAL is folders, files, globs, .idx / .npy / .npz arrays, or known data sets. A part of them is set aside to choose the
-epoch and to calibrate the decision, so no other images are needed.
+NORMAL is folders, files, globs, .idx / .npy / .npz arrays, or known data sets. A part of them is set aside to choose
+the epoch and to calibrate the decision, so no other images are needed.
 
 \b
 Examples:
@@ -105,7 +105,8 @@ def _report(detector: object, method: str, out: Path, json_: bool) -> None:
     )
     mark = "[green]promise[/]" if decision.guaranteed else "[yellow]caution[/]"
     people.print(f"{mark}  {_plain(decision.explain())}")
-    people.print(f"Wrote [bold]{_plain(str(out))}[/] ({out.stat().st_size / 1e6:.1f} MB). Next:  amiss score {_plain(str(out))} FOLDER")
+    name, size = _plain(str(out)), out.stat().st_size / 1e6
+    people.print(f"Wrote [bold]{name}[/] ({size:.1f} MB). Next:  amiss score {name} FOLDER")
 
 
 def _plain(text: str) -> str:

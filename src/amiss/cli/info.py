@@ -51,7 +51,9 @@ def _print(people: Any, manifest: dict[str, Any], promise: str) -> None:
         )
         + f", {manifest['training']['precision']} on {manifest['training']['device']}",
         "false-alarm rate": f"{percent(manifest['false_alarm_rate'])}. {promise}",
-        "engines": ", ".join(f"{name} ({len(scores)} calibration scores)" for name, scores in manifest["calibration"].items()),
+        "engines": ", ".join(
+            f"{name} ({len(scores)} calibration scores)" for name, scores in manifest["calibration"].items()
+        ),
         "settings": ", ".join(f"{name}={value}" for name, value in manifest["settings"].items()),
         "fitted": f"{manifest['fitted_on']} with " + ", ".join(f"{k} {v}" for k, v in manifest["versions"].items()),
         "integrity": "every part matches its SHA-256",

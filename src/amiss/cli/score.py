@@ -65,7 +65,11 @@ def score(
     collector = ReportCollector(detector, f"Scores of {model.name}") if report else None
     with ExitStack() as stack:
         progress = stack.enter_context(progress_bar())
-        run = {"model": hashlib.sha256(model.read_bytes()).hexdigest(), "inputs": collection.title, "n": len(collection)}
+        run = {
+            "model": hashlib.sha256(model.read_bytes()).hexdigest(),
+            "inputs": collection.title,
+            "n": len(collection),
+        }
         table = stack.enter_context(result_table(out, run, resume)) if out else None
         done = table.done if table else 0
         if done and table is not None:
@@ -152,7 +156,8 @@ def _write_heatmap(detector: Detector, row: Row, folder: Path) -> None:
     from ..report.heatmap import overlay
 
     scale = detector.map_scale_
-    assert scale is not None and row.map is not None
+    assert scale is not None
+    assert row.map is not None
     picture = Image.fromarray(overlay(row.item.read(), row.map, scale.threshold, scale.floor))
     folder.mkdir(parents=True, exist_ok=True)
     safe = "_".join(part for part in Path(row.item.name).parts if part not in ("/", "..", "."))
@@ -173,4 +178,8 @@ def _summary(counts: _Counts, done: int, detector: Detector, out: Path | None, j
     if out is not None:
         people.print(f"Wrote {escape(str(out))}")
     if json_ and out is not None:
-        print(json.dumps({"out": str(out), "scored": counts.total, "anomalous": counts.anomalous, "errors": counts.errors}))
+        print(
+            json.dumps(
+                {"out": str(out), "scored": counts.total, "anomalous": counts.anomalous, "errors": counts.errors}
+            )
+        )

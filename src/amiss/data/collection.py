@@ -1,4 +1,4 @@
-"""A collection of images: what is where, what is known about each, and how to read it; pixels stay on disk until read."""
+"""A collection of images: what is where, what is known about each, how to read it. Pixels are read when asked for."""
 
 from __future__ import annotations
 

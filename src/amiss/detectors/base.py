@@ -197,6 +197,8 @@ class Detector:
         self._scorer: nn.Module | None = scorer
         self._graph: bytes | None = None
         self._engine: Engine | None = None
+        self._weights = b""
+        self.fitted_with_ = versions.installed()
         self._calibration_images: NDArray[Any] | None = stack.images[splits.calibrate]
         self._reference = stack.images[splits.train[:_REFERENCES]]
         self._calibrate()
@@ -224,7 +226,8 @@ class Detector:
     def _calibrate(self) -> None:
         from ..engines.torch_engine import TorchEngine, choose_precision
 
-        assert self._scorer is not None and self._calibration_images is not None
+        assert self._scorer is not None
+        assert self._calibration_images is not None
         output = self._run_all(TorchEngine(self._scorer, "float32", self.device), self._calibration_images)
         self.calibration_scores_ = {"torch": np.sort(output.scores)}
         self.map_scale_ = None if output.maps is None else self._scale_of(output.maps)
@@ -293,7 +296,9 @@ class Detector:
             DataError: an image cannot be read.
         """
         if not self.has_map:
-            raise NoMapError(f"{type(self).__name__} answers once for the whole image and has no anomaly map; try BCAE1")
+            raise NoMapError(
+                f"{type(self).__name__} answers once for the whole image and has no anomaly map; try BCAE1"
+            )
         maps = []
         for row in self._rows(x, silent):
             if row.error is not None:
@@ -367,7 +372,9 @@ class Detector:
     def require_fitted(self) -> None:
         """Raises `NotFittedError` where neither `fit` nor `amiss.load` came before."""
         if not hasattr(self, "calibration_scores_"):
-            raise NotFittedError(f"this {type(self).__name__} is not fitted; call fit first, or amiss.load a model file")
+            raise NotFittedError(
+                f"this {type(self).__name__} is not fitted; call fit first, or amiss.load a model file"
+            )
 
     # -- keeping -------------------------------------------------------------------------------------------------------
 
@@ -378,7 +385,8 @@ class Detector:
             from ..engines.onnx_engine import OnnxEngine
             from ..export.onnx_graph import export_onnx
 
-            assert self._scorer is not None and self._calibration_images is not None
+            assert self._scorer is not None
+            assert self._calibration_images is not None
             self._graph = export_onnx(self._scorer, self.preprocessing_.shape)
             scores = self._run_all(OnnxEngine(self._graph), self._calibration_images).scores
             self.calibration_scores_["onnxruntime"] = np.sort(scores)

@@ -44,6 +44,7 @@ class BCAE1(Detector):
         return ReconstructionScorer(Autoencoder(shape))
 
     def stages(self, scorer: nn.Module) -> list[Stage]:
+        import torch
         from torch.optim import Adam
         from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -56,7 +57,7 @@ class BCAE1(Detector):
             return {"reconstruction error": scorer(batch.images)["score"].mean()}
 
         def monitor(images: Tensor, generator: Generator) -> float:
-            return float(sum(scorer(part)["score"].sum() for part in images.split(256)) / len(images))
+            return sum(float(scorer(part)["score"].sum()) for part in torch.split(images, 256)) / len(images)
 
         autoencoder = Player(
             "autoencoder",

@@ -64,7 +64,7 @@ def parse_settings(method: type, pairs: list[str]) -> dict[str, Any]:
 
 
 def _parse(item: dataclasses.Field[Any], text: str) -> Any:
-    kind = type(item.default)
+    kind: Any = type(item.default)
     if kind is bool:
         if text.lower() not in ("true", "false"):
             raise UsageError(f"{item.name} must be true or false, but is {text!r}")

@@ -15,7 +15,7 @@ TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class Output:
-    """Of one batch: scores (n,) float32, higher = more anomalous, and maps (n, h, w) float32 where the method has any."""
+    """Of one batch: scores (n,) float32, higher = more anomalous; maps (n, h, w) float32 where the method has any."""
 
     scores: NDArray[np.float32]
     maps: NDArray[np.float32] | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,8 @@ class TorchEngine:
     def __init__(self, scorer: nn.Module, precision: str = "float32", device: str = "auto") -> None:
         keep_freed_memory()
         self._device = torch.device(training_device(device))
-        self._scorer = scorer.to(self._device, memory_format=torch.channels_last).eval()
+        layout: Any = {"memory_format": torch.channels_last}
+        self._scorer = scorer.to(self._device, **layout).eval()
         self._half = precision == "bfloat16"
         self.name = "torch-bfloat16" if self._half else "torch"
 

@@ -6,6 +6,8 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,12 +20,18 @@ def export_onnx(scorer: nn.Module, shape: tuple[int, int, int]) -> bytes:
         scorer: in evaluation mode, on the CPU.
         shape: (channels, height, width) of the prepared image.
     """
-    scorer = scorer.to("cpu", memory_format=torch.contiguous_format).eval()
+    contiguous: Any = {"memory_format": torch.contiguous_format}
+    scorer = scorer.to("cpu", **contiguous).eval()
     example = torch.zeros(2, *shape)
     with torch.no_grad():
         outputs = list(scorer(example))
     # the exporter prints its progress and warns of its own deprecations
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx"), _quiet("onnxscript"):
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        _quiet("torch.onnx"),
+        _quiet("onnxscript"),
+    ):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             scorer,
@@ -41,7 +49,7 @@ def export_onnx(scorer: nn.Module, shape: tuple[int, int, int]) -> bytes:
 
 
 @contextlib.contextmanager
-def _quiet(name: str):  # type: ignore[no-untyped-def]
+def _quiet(name: str) -> Iterator[None]:
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)

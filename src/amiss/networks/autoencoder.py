@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-#: From this many pixels on a side is convolved without padding, as printed; below, padding keeps the map from collapsing.
+#: From this many pixels on, a side is convolved without padding, as printed; below, the map would collapse.
 _UNPADDED_FROM = 64
 #: No strided layer may leave fewer places than this along a side.
 _FEWEST_PLACES = 4
@@ -67,7 +67,9 @@ class Autoencoder(nn.Module):
         widths = (channels, *filters)
         encoder: list[nn.Module] = []
         decoder: list[nn.Module] = []
-        for layer, (row, column) in enumerate(zip(_steps(height, len(filters)), _steps(width, len(filters)), strict=True)):
+        for layer, (row, column) in enumerate(
+            zip(_steps(height, len(filters)), _steps(width, len(filters)), strict=True)
+        ):
             kernel, stride = (row.kernel, column.kernel), (row.stride, column.stride)
             padding, forgotten = (row.padding, column.padding), (row.forgotten, column.forgotten)
             before, after = widths[layer], widths[layer + 1]
@@ -84,7 +86,7 @@ class Autoencoder(nn.Module):
 
 
 class ReconstructionScorer(nn.Module):
-    """Scorer: squared error of the reconstruction; `map` (n, h, w) is its mean over channels, `score` its mean over places."""
+    """Scorer: squared error of the reconstruction; `map` (n, h, w) averages over channels, `score` over places too."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

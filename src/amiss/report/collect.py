@@ -107,7 +107,7 @@ class ReportCollector:
         )
 
     def _summary(self) -> list[str]:
-        lines = [note for note in (self._metrics or {}).get("notes", [])]
+        lines = list((self._metrics or {}).get("notes", []))
         if self._error_count > len(self._errors):
             lines.append(f"{self._error_count} files could not be read; the first {_LISTED_ERRORS} are listed.")
         if not self._detector.has_map:

@@ -26,7 +26,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A learning-rate schedule and when it is stepped: every `step`, or every epoch on a `plateau` of the stop figure."""
+    """A learning-rate schedule, stepped after every `step`, or after every epoch to notice a `plateau`."""
 
     make: Callable[[Optimizer, int], LRScheduler]
     per: Literal["step", "plateau"]
