@@ -11,7 +11,6 @@ from .data import Collection, Item, open_images
 from .data.arrays import array_collection
 from .errors import MissingDataError
 
-_NORMAL_BOOTS = 3000
 _NORMAL_DIGIT = 6
 _TEST_SHARE = 0.3
 
@@ -36,8 +35,8 @@ class DemoData:
 def demo_data() -> DemoData:
     """Fashion-MNIST where it is on disk, else the handwritten digits that come with scikit-learn; no download."""
     try:
-        normal = open_images("fashion-mnist:train:normal=9", "fit").normal[:_NORMAL_BOOTS]
-        labelled = open_images("fashion-mnist:test:normal=9:limit=2000", "eval")
+        normal = open_images("fashion-mnist:train:normal=9", "fit").normal
+        labelled = open_images("fashion-mnist:test:normal=9", "eval")
     except MissingDataError:
         return _digits()
     words = "Fashion-MNIST: photographs of clothes, 28x28 pixels. Ankle boots are normal; everything else is amiss"

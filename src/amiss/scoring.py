@@ -70,6 +70,6 @@ def _score_batch(detector: Detector, batch: list[Prepared]) -> Iterator[Row]:
             float(p_values[position]),
             bool(flags[position]),
             prepared.digest,
-            map=None if output.maps is None else output.maps[position],
+            map=None if output.maps is None else output.maps[position].copy(),  # a view would keep the whole batch
         )
         position += 1

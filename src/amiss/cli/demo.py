@@ -50,8 +50,8 @@ def demo(
         detector.fit(data.normal, progress=progress)
         counts = {part: detector.splits_[part]["count"] for part in ("train", "stop", "calibrate")}
         people.print(
-            f"[bold]Learnt[/]    {kind.__name__} saw {counts['train']} normal pictures; {counts['stop']} others chose when "
-            f"to stop, {counts['calibrate']} others set the threshold. No anomaly was shown."
+            f"[bold]Learnt[/]    {kind.__name__} saw {counts['train']} normal pictures; {counts['stop']} others chose "
+            f"when to stop, {counts['calibrate']} others set the threshold. No anomaly was shown."
         )
         model = detector.save(out / "demo.amiss")
         result = evaluate_model(detector, data.labelled, collect=True, progress=progress)

@@ -87,6 +87,11 @@ def _print_table(people: Any, metrics: dict[str, Any]) -> None:
         interval = f"{number(all_['low'])} – {number(all_['high'])}"
         table.add_row(title, number(all_["value"]), interval, *(number(kinds[kind][key]["value"]) for kind in shown))
     people.print(table)
+    mean = metrics["geometric_mean"]
+    people.print(
+        f"Threshold in use {number(metrics['threshold'], 4)}; these labels would choose {number(mean['threshold'], 4)} "
+        f"(geometric mean of recall and specificity {number(mean['value'])}, an oracle)"
+    )
     rate = metrics["false_alarm_rate"]
     people.print(
         f"False-alarm rate: promised at most [bold]{percent(rate['promised'])}[/], achieved "

@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -28,6 +28,7 @@ from .settings import check_settings, setting
 if TYPE_CHECKING:
     from torch import nn
 
+    from ..scoring import Row
     from ..training.stage import Stage
 
 #: What `fit` and `score` take: a path, glob or known set, several of them, an array (n, h, w[, c]), or a collection.
@@ -268,15 +269,15 @@ class Detector:
             DataError: an array that is no image, or no file of `x` can be read; single unreadable files become rows
                 with an error instead.
         """
-        rows = list(self._rows(x, progress))
-        errors = [row.error for row in rows]
+        rows = [(row.item.name, row.score, row.p_value, row.is_anomaly, row.error) for row in self._rows(x, progress)]
+        names, scores, p_values, flags, errors = map(list, zip(*rows, strict=True)) if rows else ([], [], [], [], [])
         if rows and all(errors):
             raise DataError(str(errors[0]))
         return Scores(
-            [row.item.name for row in rows],
-            np.array([row.score for row in rows], dtype=np.float32),
-            np.array([row.p_value for row in rows], dtype=np.float64),
-            np.array([row.is_anomaly for row in rows], dtype=np.bool_),
+            names,
+            np.array(scores, dtype=np.float32),
+            np.array(p_values, dtype=np.float64),
+            np.array(flags, dtype=np.bool_),
             errors,
         )
 
@@ -307,7 +308,7 @@ class Detector:
             maps.append(row.map)
         return np.stack(maps)
 
-    def _rows(self, x: Images, progress: Progress) -> Any:
+    def _rows(self, x: Images, progress: Progress) -> Iterator[Row]:
         from ..scoring import score_collection
 
         self.require_fitted()
