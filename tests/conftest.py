@@ -8,6 +8,9 @@ from collections.abc import Callable
 import pytest
 
 
+os.environ.setdefault("AMISS_OFFLINE", "1")  # no test fetches a data set
+
+
 @pytest.fixture(scope="session")
 def require_data() -> Callable[[str], None]:
     """Skip a test whose data set is not on this machine, or fail it where the set has been promised.

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import versions
-from .data import Collection, Item, open_images
+from .data import Collection, Item, known_sets, open_images
 from .data.arrays import array_collection
-from .errors import MissingDataError
 
 _NORMAL_DIGIT = 6
 _TEST_SHARE = 0.3
@@ -34,11 +33,10 @@ class DemoData:
 
 def demo_data() -> DemoData:
     """Fashion-MNIST where it is on disk, else the handwritten digits that come with scikit-learn; no download."""
-    try:
-        normal = open_images("fashion-mnist:train:normal=9", "fit").normal
-        labelled = open_images("fashion-mnist:test:normal=9", "eval")
-    except MissingDataError:
+    if known_sets()["fashion-mnist"].locate() is None:
         return _digits()
+    normal = open_images("fashion-mnist:train:normal=9", "fit").normal
+    labelled = open_images("fashion-mnist:test:normal=9", "eval")
     words = "Fashion-MNIST: photographs of clothes, 28x28 pixels. Ankle boots are normal; everything else is amiss"
     return DemoData(normal, labelled, words, 0.01)
 

@@ -374,6 +374,28 @@ def test_get_fetches_only_what_is_missing(site: tuple[str, Path], home: Path, mo
         mnist.get()
 
 
+def test_a_missing_set_is_fetched_when_it_is_loaded_unless_offline(
+    site: tuple[str, Path], home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address, folder = site
+    write_idx_set(folder / "mnist", [1, 2])
+    mnist = known_sets()["mnist"]
+    files = tuple(
+        Download(name, f"{address}/mnist/{name}", md5=checksum(folder / "mnist" / name, "md5")) for name in mnist.files
+    )
+    monkeypatch.setattr(type(mnist), "downloads", files)
+    monkeypatch.setenv("AMISS_OFFLINE", "1")
+    with pytest.raises(MissingDataError, match="not on disk"):
+        mnist.load("test")
+    monkeypatch.delenv("AMISS_OFFLINE")
+    assert kinds(mnist.load("test")) == ["1", "2"]
+    assert "fetching it" in capsys.readouterr().err
+    (cache_folder() / "mnist" / mnist.files[0]).unlink()
+    (folder / "mnist" / mnist.files[0]).unlink()
+    with pytest.raises(MissingDataError, match=r"not on disk.*AMISS_DATA.*could not be fetched"):
+        mnist.load("test")
+
+
 # --- the real sets, where they are on this machine
 
 

@@ -12,7 +12,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 import amiss
-from amiss.errors import TrainingError
+from amiss.errors import TrainingError, UsageError
 from amiss.progress import silent
 from amiss.testing import task
 from amiss.training.choose import training_precision
@@ -124,6 +124,12 @@ def test_training_leaves_the_global_random_state_alone() -> None:
     before = torch.random.get_rng_state()
     amiss.ADACL(epochs=1, fewest_steps=2).fit(task().normal[:30])
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_a_device_that_is_not_there_is_explained() -> None:
+    with pytest.raises(UsageError, match=r"no device cuda.*cpu"):
+        amiss.ADACL(device="cuda").fit(task().normal)
 
 
 def test_precision_is_a_rule() -> None:

@@ -151,6 +151,9 @@ class Detector:
         """
         check_settings(type(self), self.get_params())
         versions.require("train", f"fitting {type(self).__name__}", "torch", "pytorch_lightning", "onnxscript")
+        from ..training.choose import training_device
+
+        training_device(self.device)
         collection = open_images(x, "fit").normal
         if not len(collection):
             raise DataError(f"{collection.title} holds no normal image; nothing can be learnt from it")

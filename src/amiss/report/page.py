@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 _LONGEST = 420
 #: Height of the histogram, in pixels; its bars fill this much of it.
 _PLOT_HEIGHT, _PLOT_FILLED = 240, 0.92
-#: What no HTML file may hold: control characters, and halves of characters from file names that are no text.
-_UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+#: What the page must not hold: control characters, halves of characters from file names that are no text, and marks
+#: that turn the direction of writing, by which a file name can pose as another.
+_UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _DASH = "\N{EN DASH}"
 
 _METRICS = [
@@ -160,7 +161,7 @@ def _template() -> Template:
 
     source = resources.files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8")
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page.filters.update(number=_number, count=_count, percent=_percent)
+    page.filters.update(number=_number, measure=_measure, count=_count, percent=_percent)
     return page.from_string(source)
 
 
@@ -206,7 +207,7 @@ def _view(kept: _Kept) -> dict[str, Any]:
     galleries = [view for view in _galleries(kept) if view is not None]
     return {
         "title": data.title,
-        "verdict": _verdict(scored, flagged),
+        "verdict": _verdict(scored, flagged, math.isfinite(data.threshold)),
         "any_flagged": flagged > 0,
         "summary": data.summary,
         "promised": promised,
@@ -231,9 +232,11 @@ def _view(kept: _Kept) -> dict[str, Any]:
     }
 
 
-def _verdict(scored: int, flagged: int) -> str:
+def _verdict(scored: int, flagged: int, can_flag: bool) -> str:
     if not scored:
         return "No image could be judged"
+    if not can_flag and not flagged:
+        return f"{scored:,} image{'s' if scored > 1 else ''} scored, none judged"
     if scored == 1:
         return "The image is amiss" if flagged else "Nothing is amiss with the image"
     if not flagged:
@@ -346,7 +349,9 @@ def _chart(kept: _Kept) -> dict[str, Any] | None:
     heights = ticks(0.0, float(max(counted.counts.max(), outline.max(), 1)), most=4)
     top = float(max(counted.counts.max(), outline.max(), heights[-1]))
     scale = _PLOT_HEIGHT * _PLOT_FILLED / top
-    places = ticks(low, high)
+    places = ticks(low, high, most=7)
+    if max(map(len, tick_labels(places))) > 5:
+        places = ticks(low, high, most=4)
 
     def across(value: float) -> str:
         return f"{100 * (value - low) / (high - low):.3f}"
@@ -509,6 +514,15 @@ def _number(value: float | None) -> str:
     if math.isinf(value):
         return "\N{INFINITY}" if value > 0 else "\N{MINUS SIGN}\N{INFINITY}"
     return f"{value:.4g}".replace("-", "\N{MINUS SIGN}")
+
+
+def _measure(value: float | None) -> str:
+    """A measure in [0, 1], to three decimals.
+
+    >>> _measure(0.8), _measure(None)
+    ('0.800', '–')
+    """
+    return _DASH if value is None or not math.isfinite(value) else f"{value:.3f}"
 
 
 def _count(value: int | None) -> str:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ..errors import UsageError
+
 
 def training_device(device: str) -> str:
-    """`auto` to the first of cuda, mps and cpu that is there."""
-    if device != "auto":
-        return device
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    """`auto` to the first of cuda, mps and cpu that is there. Raises `UsageError` for a device that is not."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return next(name for name, found in there.items() if found)
+    if not there.get(device):
+        found = ", ".join(name for name in there if there[name])
+        raise UsageError(f"this machine has no device {device}; set device to auto, or to one of: {found}")
+    return device
 
 
 def training_precision(precision: str, device: str, networks: nn.Module) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -73,9 +75,11 @@ class KnownSet(ABC):
     def load(self, split: str) -> Collection:
         """One split; `kind` is the class of each image. Checksums are not computed here but by `get`.
 
+        A set that is not on disk is fetched from its official address, unless `AMISS_OFFLINE=1` forbids it.
+
         Raises:
             UsageError: there is no such split.
-            MissingDataError: the set is not on disk.
+            MissingDataError: the set is not on disk and could not be fetched.
             DataError: its files are broken.
         """
         if split not in self.splits:
@@ -83,8 +87,17 @@ class KnownSet(ABC):
             raise UsageError(f"{self.name} {given}; write one of {', '.join(f'{self.name}:{s}' for s in self.splits)}")
         found = self.locate()
         if found is None:
-            raise self.missing()
+            found = self._fetched()
         return self.read(found, split)
+
+    def _fetched(self) -> Path:
+        if not self.downloads or os.environ.get("AMISS_OFFLINE") == "1":
+            raise self.missing()
+        print(f"amiss: {self.name} is not on disk; fetching it from {self.source}", file=sys.stderr)
+        try:
+            return self.get()
+        except MissingDataError as error:
+            raise MissingDataError(f"{self.missing()}; it could not be fetched: {error.__cause__ or error}") from error
 
     @abstractmethod
     def read(self, location: Path, split: str) -> Collection:
