@@ -19,10 +19,10 @@ def make_app() -> typer.Typer:
     app = typer.Typer(
         name="amiss",
         help="Learn what is normal from images, find what is amiss, with a decision to trust.",
-        epilog="Start with:  amiss demo  |  amiss fit parts/good --out part.amiss  |  amiss score part.amiss parts/new",
+        epilog="\b\nStart with:\n  amiss demo\n  amiss fit parts/good --out part.amiss\n  amiss score part.amiss parts/new",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        rich_markup_mode="rich",
+        rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 

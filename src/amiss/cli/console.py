@@ -30,7 +30,7 @@ def console(json_mode: bool = False) -> Console:
     """Where people read: standard output, or standard error where a machine reads the former."""
     from rich.console import Console
 
-    return Console(stderr=json_mode, highlight=False, soft_wrap=True)
+    return Console(stderr=json_mode, highlight=False, soft_wrap=True, emoji=False)  # :train: is no emoji
 
 
 def print_json(value: Any) -> None:

@@ -12,9 +12,10 @@ from .console import Json, console, number, percent, print_json, progress_bar
 ORDER = 1
 #: Keeps the demonstration to about a minute.
 _MOST_EPOCHS = 10
-_HELP = """Try amiss in about a minute: learn from real pictures on this machine, score unseen ones, write a report.
+_HELP = """Try amiss in about a minute, on real pictures.
 
-Needs no download and no data of yours.
+Learns from pictures that are already on this machine, scores unseen ones and writes a report. Needs no download and no
+data of yours.
 
 \b
 Examples:

@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     model: Model,
-    labelled: Annotated[list[str], typer.Argument(metavar="LABELLED...", help="Labelled images.", show_default=False)],
+    labelled: Annotated[list[str], typer.Argument(metavar="LABELLED", help="Labelled images.", show_default=False)],
     out: Annotated[Path | None, typer.Option(help="Write the metrics as JSON.", show_default=False)] = None,
     report: Annotated[Path | None, typer.Option(help="HTML page to write, or a folder.", show_default=False)] = None,
     engine: Engine = "auto",

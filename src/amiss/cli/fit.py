@@ -31,14 +31,14 @@ def register(app: typer.Typer) -> None:
 
 
 def fit(
-    normal: Annotated[list[str], typer.Argument(metavar="NORMAL...", help="Normal images.", show_default=False)],
+    normal: Annotated[list[str], typer.Argument(metavar="NORMAL", help="Normal images.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Model file to write.", show_default=False)],
     method: Annotated[str, typer.Option(help="See: amiss methods.")] = "adacl",
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting; see: amiss methods NAME.")
     ] = None,
     false_alarm_rate: Annotated[float, typer.Option(help="Share of normal images that may be flagged.")] = 0.01,
-    epochs: Annotated[int | None, typer.Option(help="Most epochs [default: the method's].", show_default=False)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Most epochs; without it, the method's own.", show_default=False)] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same data, same machine: same model.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Continue a fit that was broken off.")] = False,

@@ -9,7 +9,9 @@ import typer
 from .console import Json, Model, console, percent, print_json
 
 ORDER = 5
-_HELP = """Show what a model file holds: method, data, training, decision, versions.
+_HELP = """Show what a model file holds, and check it.
+
+Method, data, training, decision, versions.
 
 \b
 Examples:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..scoring import Row
 
 ORDER = 3
-_HELP = """Score images: how anomalous each is, its p-value, and the decision.
+_HELP = """Score images with a model: p-values and decisions.
 
 Streams: memory does not grow with the number of images. An unreadable file becomes a row with its error.
 
@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 def score(
     model: Model,
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Images.", show_default=False)],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Images.", show_default=False)],
     out: Annotated[
         Path | None, typer.Option(help="Table to write: .csv, .jsonl or .parquet.", show_default=False)
     ] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -45,8 +46,8 @@ def histogram(
     >>> int(counted.counts[: counted.flagged_from].sum()), int(counted.counts[counted.flagged_from :].sum())
     (2, 1)
     """
-    scores, calibration = scores.astype(np.float64), calibration.astype(np.float64)
-    pooled = np.concatenate([scores, calibration])
+    values, normals = np.asarray(scores, np.float64), np.asarray(calibration, np.float64)
+    pooled = np.concatenate([values, normals])
     if not len(pooled):
         return None
     low, high = _limits(pooled, threshold)
@@ -55,17 +56,17 @@ def histogram(
     anchor = threshold if math.isfinite(threshold) else low
     first = math.ceil((low - anchor) / width) - 1
     last = max(math.ceil((high - anchor) / width), first + 1)
-    edges = anchor + np.arange(first, last + 1) * width
+    edges: NDArray[np.float64] = anchor + np.arange(first, last + 1, dtype=np.float64) * width
 
-    def count(values: NDArray[np.float64]) -> NDArray[np.int64]:
-        places = np.clip(np.searchsorted(edges, values, side="left") - 1, 0, len(edges) - 2)
+    def count(some: NDArray[np.float64]) -> NDArray[np.int64]:
+        places = np.clip(np.searchsorted(edges, some, side="left") - 1, 0, len(edges) - 2)
         return np.bincount(places, minlength=len(edges) - 1).astype(np.int64)
 
     return Histogram(
         edges,
-        count(scores),
-        None if labels is None else count(scores[labels]),
-        count(calibration),
+        count(values),
+        None if labels is None else count(values[labels]),
+        count(normals),
         -first if math.isfinite(threshold) else len(edges) - 1,
         bool((pooled <= edges[0]).any()),
         bool((pooled > edges[-1] + width / 2).any()),
@@ -93,7 +94,7 @@ def _limits(pooled: NDArray[np.float64], threshold: float) -> tuple[float, float
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
     """Round numbers from `low` to `high`, at most about `most` of them.
 
-    >>> ticks(0.0, 1.0)
+    >>> ticks(0.0, 1.0, most=4)
     [0.0, 0.25, 0.5, 0.75, 1.0]
     """
     if not high > low:
@@ -112,7 +113,7 @@ def tick_labels(values: list[float]) -> list[str]:
     ['0.00', '0.25', '0.50']
     """
     largest = max((abs(value) for value in values), default=0.0)
-    step = min((after - before for before, after in zip(values, values[1:], strict=False)), default=0.0)
+    step = min((after - before for before, after in itertools.pairwise(values)), default=0.0)
     step = step or largest or 1.0
     digits = math.floor(math.log10(step))
     if largest < 1e6 and digits >= -5:

@@ -60,12 +60,13 @@ def overlay(image: NDArray[Any], anomaly_map: NDArray[np.float32], threshold: fl
     if not (np.isfinite(threshold) and np.isfinite(floor)):
         return base
     span = max(threshold - floor, 1e-12 * max(abs(threshold), abs(floor), 1e-12))
-    place = (anomaly_map.astype(np.float64) - floor) / span
-    place = np.clip(np.nan_to_num(place, nan=0.0, posinf=3.0, neginf=0.0), -3.0, 3.0).astype(np.float32)
-    place = _resized(place, base.shape[0], base.shape[1])
+    steps = (anomaly_map.astype(np.float64) - floor) / span
+    steps = np.clip(np.nan_to_num(steps, nan=0.0, posinf=3.0, neginf=0.0), -3.0, 3.0)
+    place = _resized(steps.astype(np.float32), base.shape[0], base.shape[1])
     red, green, blue, opacity = (np.interp(place, _SCALE[:, 0], _SCALE[:, column])[..., None] for column in range(1, 5))
     colour = np.concatenate([red, green, blue], axis=2)
-    return np.rint(base * (1 - opacity) + colour * opacity).astype(np.uint8)
+    shown: NDArray[np.uint8] = np.rint(base * (1 - opacity) + colour * opacity).astype(np.uint8)
+    return shown
 
 
 def shrunk(image: NDArray[Any], longest: int) -> NDArray[np.uint8]:

@@ -345,7 +345,7 @@ def _chart(kept: _Kept) -> dict[str, Any] | None:
     # The outline shows as many images as the bars it is compared with: the normal ones, where those are known.
     compared = int((~kept.labels).sum()) if kept.labels is not None else 0
     compared = compared or len(kept.scores) or len(kept.calibration)
-    outline = counted.calibration * (compared / max(len(kept.calibration), 1))
+    outline = counted.calibration.astype(np.float64) * (compared / max(len(kept.calibration), 1))
     heights = ticks(0.0, float(max(counted.counts.max(), outline.max(), 1)), most=4)
     top = float(max(counted.counts.max(), outline.max(), heights[-1]))
     scale = _PLOT_HEIGHT * _PLOT_FILLED / top
@@ -530,10 +530,10 @@ def _count(value: int | None) -> str:
 
 
 def _percent(value: float | None) -> str:
-    """A share as percent, to three digits.
+    r"""A share as percent, to three digits.
 
     >>> _percent(0.01), _percent(0.12345), _percent(None)
-    ('1 %', '12.3 %', '–')
+    ('1\xa0%', '12.3\xa0%', '–')
     """
     if value is None or not math.isfinite(value):
         return _DASH
@@ -541,7 +541,8 @@ def _percent(value: float | None) -> str:
 
 
 def _probability(value: float | None) -> str:
-    """
+    """A p-value, to three digits.
+
     >>> _probability(0.012345), _probability(1e-9), _probability(float("nan"))
     ('0.0123', 'under 0.0001', '–')
     """
