@@ -106,14 +106,14 @@ def table() -> str:
             means = [float(np.mean(values)) if values else float("nan") for values in classes]
             seeds = len({row["seed"] for row in mine})
             name = method + (f" {options}" if options != "{}" else "")
-            mean = f"{100 * np.mean(means):.2f}"
-            if seeds > 1:
+            mean = "–" if np.isnan(means).any() else f"{100 * np.mean(means):.2f}"
+            if seeds > 1 and all(len(values) == seeds for values in classes):
                 by_seed = [np.mean([r["auroc"] for r in mine if r["seed"] == s]) for s in {r["seed"] for r in mine}]
                 mean += f" ± {100 * np.std(by_seed, ddof=1):.2f}"
             alarms = [row["false_alarm_rate"] for row in mine if "false_alarm_rate" in row]
             text.append(
                 f"| {name} | {'–' if method in SEEDLESS else seeds} | "
-                + " | ".join(f"{100 * value:.2f}" for value in means)
+                + " | ".join("–" if np.isnan(value) else f"{100 * value:.2f}" for value in means)
                 + f" | {mean} | {PAPER.get((dataset, method), '–')} | "
                 + (f"{100 * np.mean(alarms):.2f} %" if alarms else "–")
                 + f" | {np.median([row['seconds'] for row in mine]):.1f} |"

@@ -323,9 +323,7 @@ def test_parts_swapped_among_each_other_are_refused(model_file: Path, tmp_path: 
     assert_refused(written(tmp_path / "mixed.amiss", parts))
 
 
-def test_weights_of_another_method_with_their_digest_are_refused(
-    model_files: dict[str, Path], tmp_path: Path
-) -> None:
+def test_weights_of_another_method_with_their_digest_are_refused(model_files: dict[str, Path], tmp_path: Path) -> None:
     weights = contents(model_files["BCAE1"])["weights.safetensors"]
     parts = with_part(contents(model_files["ADACL"]), "weights.safetensors", weights)
     assert_refused(written(tmp_path / "foreign-weights.amiss", parts))
@@ -601,9 +599,9 @@ def test_core_install_scores_the_same(name: str, model_files: dict[str, Path], t
     for what in ("fit", "torch"):
         assert problems[what][0] == "train"
         assert "amiss[train]" in problems[what][1]
-    assert contents(tmp_path / "unseen.npy.amiss")["graphs/score.onnx"] == contents(model_files[name])[
-        "graphs/score.onnx"
-    ]
+    assert (
+        contents(tmp_path / "unseen.npy.amiss")["graphs/score.onnx"] == contents(model_files[name])["graphs/score.onnx"]
+    )
 
 
 @pytest.mark.parametrize("module", ["torch", "pytorch_lightning", "onnxscript", "onnx", "safetensors"])

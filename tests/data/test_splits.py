@@ -56,6 +56,14 @@ def test_shares() -> None:
     assert len(large.calibrate) == MOST_CALIBRATION
 
 
+def test_one_huge_group_trains() -> None:
+    groups = ["huge"] * 600 + [f"item {i // 4}" for i in range(400)]
+    for seed in range(20):
+        splits = split_normals(groups, [str(i) for i in range(1000)], seed)
+        assert 180 <= len(splits.calibrate) <= 200
+        assert 80 <= len(splits.stop) <= 100
+
+
 def test_seed_decides() -> None:
     digests = [str(i) for i in range(50)]
     first = split_normals([None] * 50, digests, 0)

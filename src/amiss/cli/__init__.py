@@ -12,6 +12,12 @@ import typer
 from ..errors import AmissError, UsageError
 
 _NOT_VERBS = ("console",)
+_EPILOG = """\b
+Start with:
+  amiss demo
+  amiss fit parts/good --out part.amiss
+  amiss score part.amiss parts/new
+"""
 
 
 def make_app() -> typer.Typer:
@@ -19,7 +25,7 @@ def make_app() -> typer.Typer:
     app = typer.Typer(
         name="amiss",
         help="Learn what is normal from images, find what is amiss, with a decision to trust.",
-        epilog="\b\nStart with:\n  amiss demo\n  amiss fit parts/good --out part.amiss\n  amiss score part.amiss parts/new",
+        epilog=_EPILOG,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,

@@ -38,7 +38,9 @@ def fit(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting; see: amiss methods NAME.")
     ] = None,
     false_alarm_rate: Annotated[float, typer.Option(help="Share of normal images that may be flagged.")] = 0.01,
-    epochs: Annotated[int | None, typer.Option(help="Most epochs; without it, the method's own.", show_default=False)] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Most epochs; without it, the method's own.", show_default=False)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same data, same machine: same model.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Continue a fit that was broken off.")] = False,

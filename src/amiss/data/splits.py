@@ -50,22 +50,28 @@ def split_normals(groups: Sequence[str | None], digests: Sequence[str], seed: in
             "stopping and calibration need one each; give images of more items"
         )
     order = np.random.default_rng(seed).permutation(len(clusters))
-    wanted = {
+    parts = _deal([clusters[index] for index in order], n)
+    indices = {name: sorted(index for cluster in part for index in cluster) for name, part in parts.items()}
+    return Splits(*(np.array(indices[name], dtype=np.int64) for name in ("train", "stop", "calibrate")))
+
+
+def _deal(clusters: list[list[int]], n: int) -> dict[str, list[list[int]]]:
+    """Give each cluster in turn to the first part that has room for it; none is left without any."""
+    room = {
         "calibrate": min(max(1, round(CALIBRATE_SHARE * n)), MOST_CALIBRATION),
         "stop": max(1, round(STOP_SHARE * n)),
+        "train": n,
     }
-    parts: dict[str, list[int]] = {"calibrate": [], "stop": [], "train": []}
-    for position, index in enumerate(order):
-        cluster, left = clusters[index], len(order) - position
-        for name, size in wanted.items():
-            empty_later = sum(not parts[part] for part in parts) - (not parts[name])
-            fits = len(parts[name]) + len(cluster) <= size or not parts[name]
-            if fits and left > empty_later and len(parts[name]) < size:
-                parts[name] += cluster
-                break
-        else:
-            parts["train"] += cluster
-    return Splits(*(np.array(sorted(parts[name]), dtype=np.int64) for name in ("train", "stop", "calibrate")))
+    parts: dict[str, list[list[int]]] = {name: [] for name in room}
+    for cluster in clusters:
+        name = next(name for name in room if len(cluster) <= room[name])
+        parts[name].append(cluster)
+        room[name] -= len(cluster)
+    for part in parts.values():
+        if not part:  # every cluster was too large for it: it gets the smallest that another can spare
+            donor = max(parts.values(), key=len)
+            part.append(donor.pop(min(range(len(donor)), key=lambda index: len(donor[index]))))
+    return parts
 
 
 def _clusters(groups: Sequence[str | None], digests: Sequence[str]) -> list[list[int]]:
