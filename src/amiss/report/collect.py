@@ -45,6 +45,7 @@ class ReportCollector:
         self._decision = detector.decision_
         self._scores: list[float] = []
         self._flags: list[bool] = []
+        self._kinds: list[str | None] = []
         self._errors: list[tuple[str, str]] = []
         self._error_count = 0
         self._worst, self._borderline, self._missed, self._false_alarms = _Few(), _Few(), _Few(), _Few()
@@ -61,6 +62,7 @@ class ReportCollector:
             return
         self._scores.append(row.score)
         self._flags.append(row.is_anomaly)
+        self._kinds.append(row.item.kind)
         self._worst.offer(row.score, row)
         self._borderline.offer(-abs(row.score - self._decision.threshold), row)
         if row.item.anomalous is True and not row.is_anomaly:
@@ -94,6 +96,7 @@ class ReportCollector:
             decision=self._decision.explain(),
             calibration_scores=self._decision.calibration,
             labels=self._labels,
+            kinds=None if self._labels is None else self._kinds,
             metrics=self._metrics,
             roc=self._roc,
             worst=self._pictures(self._worst),
