@@ -223,9 +223,7 @@ def real_scores(detector: Detector, require_data: Callable[[str], None]) -> np.n
 
 
 @pytest.mark.parametrize(("alpha", "n"), [(0.1, 99), (0.1, 95), (0.05, 150), (0.02, 49), (0.01, 150), (0.01, 298)])
-def test_the_promised_rate_holds_on_real_scores_and_is_used_up(
-    alpha: float, n: int, real_scores: np.ndarray
-) -> None:
+def test_the_promised_rate_holds_on_real_scores_and_is_used_up(alpha: float, n: int, real_scores: np.ndarray) -> None:
     """Over random divisions into calibration and test, the mean rate is floor(alpha (n + 1)) / (n + 1), no less."""
     rng = np.random.default_rng(0)
     rates = []

@@ -24,7 +24,8 @@ import amiss
 from amiss.detectors.base import Detector
 from amiss.engines import allowed_difference
 from amiss.errors import AmissError, ModelFileError, UsageError
-from amiss.model_file import atomic_write, load, read_manifest
+from amiss.files import atomic_write
+from amiss.model_file import load, read_manifest
 from amiss.testing import fitted, task
 
 METHODS = ("ADACL", "BCAE1")
@@ -50,6 +51,11 @@ def model_file(model_files: dict[str, Path]) -> Path:
 @pytest.fixture(scope="module")
 def original(model_file: Path) -> bytes:
     return model_file.read_bytes()
+
+
+def names(folder: Path) -> list[str]:
+    """What lies in a folder, sorted."""
+    return sorted(path.name for path in folder.iterdir())
 
 
 def contents(path: Path) -> dict[str, bytes]:
@@ -95,7 +101,8 @@ def refused_or_equal(path: Path, scores: np.ndarray) -> bool:
     try:
         detector = load(path)
     except ModelFileError as error:
-        assert path.name in str(error)
+        if path.name not in str(error):
+            raise
         return True
     np.testing.assert_array_equal(detector.score(PROBE).scores, scores)
     return False
@@ -176,22 +183,26 @@ def test_a_failing_write_leaves_the_old_file_and_no_partial(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(ModelFileError) as caught:
+    with pytest.raises(AmissError) as caught:
         detector.save(target)
     assert "kept.amiss" in str(caught.value)
     assert target.read_bytes() == b"the old file"
-    assert os.listdir(tmp_path) == ["kept.amiss"]
+    assert names(tmp_path) == ["kept.amiss"]
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
 def test_an_interrupted_write_leaves_the_old_file(kind: type[BaseException], tmp_path: Path) -> None:
     target = tmp_path / "old.bin"
     target.write_bytes(b"old")
-    with pytest.raises(kind), atomic_write(target) as file:
-        file.write(b"half of the new")
-        raise kind
+
+    def interrupted() -> None:
+        with atomic_write(target) as file:
+            file.write(b"half of the new")
+            raise kind
+
+    pytest.raises(kind, interrupted)
     assert target.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["old.bin"]
+    assert names(tmp_path) == ["old.bin"]
 
 
 def test_a_new_file_follows_the_umask(tmp_path: Path) -> None:
@@ -211,8 +222,8 @@ def test_saving_where_nothing_can_be_written_is_explained(model_file: Path, tmp_
         with pytest.raises(AmissError) as caught:
             detector.save(target)
         assert target.name in str(caught.value)
-    assert os.listdir(tmp_path) == ["folder.amiss"]
-    assert not os.listdir(tmp_path / "folder.amiss")
+    assert names(tmp_path) == ["folder.amiss"]
+    assert not names(tmp_path / "folder.amiss")
 
 
 # -- files that are not whole ------------------------------------------------------------------------------------------
@@ -225,21 +236,25 @@ def test_cut_anywhere_is_refused(original: bytes, tmp_path: Path) -> None:
     for length in sorted(lengths):
         path.write_bytes(original[:length])
         assert_refused(path)
-        with pytest.raises(ModelFileError, match="cut.amiss"):
+        with pytest.raises(ModelFileError, match=r"cut\.amiss"):
             read_manifest(path)
 
 
 def test_a_flipped_byte_in_the_middle_of_any_part_is_refused(model_file: Path, original: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "flipped.amiss"
+    """All but the bits that a deflated stream does not use, which change nothing of what is read."""
+    path, scores = tmp_path / "flipped.amiss", load(model_file).score(PROBE).scores
     with zipfile.ZipFile(model_file) as archive:
         infos = archive.infolist()
     for info in infos:
+        refused = 0
         begin = info.header_offset + 30 + len(info.filename)
-        for place in np.linspace(begin, begin + info.compress_size - 2, 9).astype(int):  # the last byte may hold padding
+        last = begin + info.compress_size - 1  # which may hold padding
+        for place in np.linspace(begin, last - 1, 9).astype(int):
             damaged = bytearray(original)
             damaged[place] ^= 0x10
             path.write_bytes(damaged)
-            assert_refused(path)
+            refused += refused_or_equal(path, scores)
+        assert refused >= 7, info.filename
 
 
 def test_a_flipped_byte_in_the_headers_is_refused_or_harmless(

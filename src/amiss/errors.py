@@ -20,6 +20,10 @@ class MissingDataError(DataError, FileNotFoundError):
     """A known data set is neither on disk nor could it be fetched; the message says where to put it."""
 
 
+class WriteError(AmissError, OSError):
+    """A file cannot be written where it was asked for."""
+
+
 class ModelFileError(AmissError, ValueError):
     """A model file that is cut, tampered with, foreign, or written by a newer version."""
 

@@ -6,30 +6,33 @@ import contextlib
 import hashlib
 import io
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
+from pydantic import ValidationError
 
 from . import versions
 from .data.preprocessing import Preprocessing
 from .detectors import get_method, method_name, method_names
 from .detectors.base import Detector, MapScale
-from .errors import ModelFileError
+from .engines import check_engine
+from .errors import AmissError, MissingExtraError, ModelFileError
+from .files import atomic_write
+from .manifest import FORMAT_VERSION, Manifest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Raised when a file of this version can no longer be read by older ones.
-FORMAT_VERSION = 1
 _GRAPH, _WEIGHTS, _REFERENCE, _MANIFEST = "graphs/score.onnx", "weights.safetensors", "reference.npz", "manifest.json"
 #: No honest part of a model is larger; a zip can claim to unpack to anything.
 _LARGEST_PART = 2 << 30
+#: An honest manifest of a million images has 20 MB.
+_LARGEST_MANIFEST = 64 << 20
+_LONGEST_REASON = 300
 
 
 def save(detector: Detector, path: Path) -> Path:
@@ -37,7 +40,7 @@ def save(detector: Detector, path: Path) -> Path:
 
     Raises:
         NotFittedError: nothing has been learnt yet.
-        ModelFileError: the folder does not exist or cannot be written.
+        WriteError: the folder does not exist or cannot be written.
     """
     graph = detector.graph()
     parts = {_WEIGHTS: _weights(detector), _GRAPH: graph, _REFERENCE: _reference(detector)}
@@ -61,50 +64,29 @@ def load(path: str | Path, engine: str = "auto") -> Detector:
 
     Raises:
         ModelFileError: the file is missing, cut, tampered with, of another kind, or newer than this amiss.
+        UsageError: there is no such engine.
+        MissingExtraError: the engine is torch, and torch is not installed.
     """
+    check_engine(engine)
     path = Path(path)
     with _opened(path) as archive:
         manifest = _read_manifest(archive, path)
         parts = {name: _read_part(archive, name, manifest, path) for name in (_WEIGHTS, _GRAPH, _REFERENCE)}
     try:
         detector = _restore(manifest, parts)
-    except ModelFileError:
+        return detector if engine == "auto" else detector.use_engine(engine)
+    except MissingExtraError:
         raise
-    except Exception as error:  # a manifest of the right version but with fields missing or of the wrong kind
-        _refuse(path, f"its contents do not fit together ({type(error).__name__}: {error})", error)
-    return detector if engine == "auto" else detector.use_engine(engine)
-
-
-@contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that takes the place of `path` only when the block ends without an error."""
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be written: {error.strerror}; choose another place") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-        raise
+    except AmissError as error:
+        _refuse(path, str(error), error)
+    except Exception as error:  # every part is whole, but they do not belong together
+        _refuse(path, f"its parts do not fit together ({type(error).__name__}: {error})", error)
 
 
 def read_manifest(path: str | Path) -> dict[str, Any]:
     """The manifest alone, as `amiss info` shows it. Raises `ModelFileError` like `load`."""
     with _opened(Path(path)) as archive:
-        return _read_manifest(archive, Path(path))
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        return _read_manifest(archive, Path(path)).model_dump()
 
 
 def _weights(detector: Detector) -> bytes:
@@ -146,31 +128,31 @@ def _manifest(detector: Detector) -> dict[str, Any]:
     }
 
 
-def _restore(manifest: dict[str, Any], parts: dict[str, bytes]) -> Detector:
-    name = manifest["method"]
-    if name not in method_names():
+def _restore(manifest: Manifest, parts: dict[str, bytes]) -> Detector:
+    if manifest.method not in method_names():
         raise ModelFileError(
-            f"the model file holds the method {name!r}, which this amiss does not know; it knows: "
-            f"{', '.join(method_names())}"
+            f"it holds the method {manifest.method!r}, and this amiss knows only {', '.join(method_names())}"
         )
-    detector = get_method(name)().set_params(**manifest["settings"])
-    detector.preprocessing_ = Preprocessing.from_dict(manifest["preprocessing"])
+    detector = get_method(manifest.method)().set_params(**manifest.settings)
+    if detector.false_alarm_rate != manifest.false_alarm_rate:
+        raise ModelFileError("its false-alarm rate and its settings differ")
+    if "torch" not in manifest.calibration:
+        raise ModelFileError("it holds no float32 calibration scores")
+    shape, scale = manifest.preprocessing, manifest.map_scale
+    if (scale is None) == detector.has_map:
+        raise ModelFileError(f"its map scale does not suit the method {manifest.method}")
+    detector.preprocessing_ = Preprocessing(shape.colour, shape.height, shape.width)
     detector.calibration_scores_ = {
-        engine: np.array(scores, dtype=np.float32) for engine, scores in manifest["calibration"].items()
+        name: np.sort(np.array(scores, dtype=np.float32)) for name, scores in manifest.calibration.items()
     }
-    if not all(np.isfinite(scores).all() and len(scores) for scores in detector.calibration_scores_.values()):
-        raise ModelFileError("the model file's calibration scores are empty or not finite; fit the detector again")
-    if "torch" not in detector.calibration_scores_:
-        raise ModelFileError("the model file holds no float32 calibration scores; fit the detector again")
-    scale = manifest["map_scale"]
-    detector.map_scale_ = None if scale is None else MapScale(float(scale["floor"]), float(scale["threshold"]))
-    detector.precision_choice_ = {key: str(manifest["precision_choice"][key]) for key in ("machine", "precision")}
-    detector.splits_, detector.training_ = manifest["splits"], manifest["training"]
-    detector.notes_, detector.fitted_on_ = list(manifest["notes"]), manifest["fitted_on"]
-    detector.fitted_with_ = manifest["versions"]
+    detector.map_scale_ = None if scale is None else MapScale(scale.floor, scale.threshold)
+    detector.precision_choice_ = manifest.precision_choice.model_dump()
+    detector.splits_, detector.training_ = manifest.splits.model_dump(exclude_none=True), manifest.training.model_dump()
+    detector.notes_, detector.fitted_on_ = list(manifest.notes), manifest.fitted_on
+    detector.fitted_with_ = dict(manifest.versions)
     detector._graph, detector._weights = parts[_GRAPH], parts[_WEIGHTS]
     detector._engine, detector._calibration_images = None, None
-    detector._reference = _load_reference(parts[_REFERENCE])
+    detector._reference = _load_reference(parts[_REFERENCE], detector.preprocessing_.shape)
     detector._scorer = _load_scorer(detector, parts[_WEIGHTS]) if versions.have("torch", "safetensors") else None
     return detector
 
@@ -183,64 +165,73 @@ def _load_scorer(detector: Detector, weights: bytes) -> Any:
     return scorer.eval()
 
 
-def _load_reference(content: bytes) -> NDArray[np.uint8]:
+def _load_reference(content: bytes, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         images: NDArray[np.uint8] = arrays["normal"]
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape or not len(images):
+        raise ModelFileError(f"its reference images are {images.dtype} {images.shape}, not uint8 (n, {shape})")
     return images
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    if path.is_dir():
-        _refuse(path, "it is a folder")
     try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
+        if path.is_dir():
+            _refuse(path, "it is a folder")
+        archive = zipfile.ZipFile(path)
+    except ModelFileError:
+        raise
     except FileNotFoundError as error:
         raise ModelFileError(f"there is no model file {path}; fit one with: amiss fit NORMAL --out {path}") from error
-    except zipfile.BadZipFile as error:
-        _refuse(path, "it is no zip, or it was cut short", error)
     except OSError as error:
         _refuse(path, error.strerror or str(error), error)
+    except Exception as error:  # zipfile meets damaged directories with errors of many kinds
+        _refuse(path, "it is no zip, or it was cut short", error)
+    with archive:
+        yield archive
 
 
-def _read_manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
+def _read_manifest(archive: zipfile.ZipFile, path: Path) -> Manifest:
     if _MANIFEST not in archive.namelist():
         _refuse(path, "it holds no manifest.json, so amiss did not write it")
+    content = _read_limited(archive, _MANIFEST, path, _LARGEST_MANIFEST)
     try:
-        manifest = json.loads(_read_limited(archive, _MANIFEST, path))
-    except ValueError as error:
+        head = json.loads(content)
+    except (ValueError, RecursionError) as error:
         _refuse(path, "its manifest.json is damaged", error)
-    if not isinstance(manifest, dict) or manifest.get("format") != "amiss model":
+    if not isinstance(head, dict) or head.get("format") != "amiss model":
         _refuse(path, "its manifest.json is not one of amiss")
-    version = manifest.get("format_version")
-    if not isinstance(version, int) or version < 1:
-        _refuse(path, f"its format version is {version!r}")
-    if version > FORMAT_VERSION:
+    version = head.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
         raise ModelFileError(
             f"{path} has format version {version}, and this amiss reads up to {FORMAT_VERSION}; upgrade amiss"
         )
-    return manifest
+    try:
+        return Manifest.model_validate(head)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        _refuse(path, f"{where} in its manifest.json is wrong ({first['msg']})", error)
 
 
-def _read_part(archive: zipfile.ZipFile, name: str, manifest: dict[str, Any], path: Path) -> bytes:
+def _read_part(archive: zipfile.ZipFile, name: str, manifest: Manifest, path: Path) -> bytes:
     if name not in archive.namelist():
         _refuse(path, f"its part {name} is missing")
-    content = _read_limited(archive, name, path)
-    digests = manifest.get("sha256")
-    if not isinstance(digests, dict) or hashlib.sha256(content).hexdigest() != digests.get(name):
+    content = _read_limited(archive, name, path, _LARGEST_PART)
+    if hashlib.sha256(content).hexdigest() != manifest.sha256.get(name):
         _refuse(path, f"its part {name} is not what was written (its SHA-256 differs)")
     return content
 
 
-def _read_limited(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
-    if archive.getinfo(name).file_size > _LARGEST_PART:
-        _refuse(path, f"its part {name} claims to be larger than {_LARGEST_PART >> 30} GiB")
+def _read_limited(archive: zipfile.ZipFile, name: str, path: Path, limit: int) -> bytes:
+    if archive.getinfo(name).file_size > limit:
+        _refuse(path, f"its part {name} claims to be larger than {limit >> 20} MiB")
     try:
         return archive.read(name)
-    except Exception as error:  # BadZipFile, EOFError, zlib.error, lzma.LZMAError: each decompressor has its own
+    except Exception as error:  # BadZipFile, EOFError, zlib.error, LZMAError: each decompressor has its own
         _refuse(path, f"its part {name} is damaged", error)
 
 
 def _refuse(path: Path, reason: str, cause: BaseException | None = None) -> NoReturn:
-    raise ModelFileError(f"{path} is no usable model file: {reason}; fetch or fit it again") from cause
+    sentence = " ".join(reason.split())[:_LONGEST_REASON]  # torch lists every key on a line of its own
+    raise ModelFileError(f"{path} is no usable model file: {sentence}; fetch or fit it again") from cause

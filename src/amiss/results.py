@@ -6,21 +6,22 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from . import versions
-from .errors import DataError, UsageError
-from .model_file import atomic_write
+from .errors import DataError, UsageError, WriteError
+from .files import atomic_write, check_writable
 from .scoring import Row
 
 #: Columns of every result table, in this order.
 COLUMNS = ("name", "score", "p_value", "is_anomaly", "error")
 FORMATS = (".csv", ".jsonl", ".parquet")
 _ROWS_AT_ONCE = 10_000
+#: What makes a spreadsheet run a cell.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def as_record(row: Row) -> dict[str, Any]:
@@ -37,10 +38,10 @@ def as_record(row: Row) -> dict[str, Any]:
 
 def csv_line(record: dict[str, Any]) -> str:
     """One line of a csv table; a cell that a spreadsheet would run as a formula is kept as text."""
-    buffer = io.StringIO()
+    buffer = io.StringIO(newline="")
     cells = [_as_text(record[column]) for column in COLUMNS]
-    csv.writer(buffer, lineterminator="\n").writerow(cells)
-    return buffer.getvalue()
+    csv.writer(buffer, lineterminator="\r\n").writerow(cells)  # so that either character in a cell is quoted
+    return buffer.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _as_text(value: Any) -> Any:
@@ -49,8 +50,14 @@ def _as_text(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return value.replace("\r", " ").replace("\n", " ")
+        value = _encodable(value)
+        return f"'{value}" if value.startswith(_FORMULA_STARTS) else value
     return value
+
+
+def _encodable(text: str) -> str:
+    """The text with bytes of file names that are no UTF-8 written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class ResultTable:
@@ -67,14 +74,17 @@ class ResultTable:
     Raises:
         UsageError: an unknown ending.
         MissingExtraError: parquet without pyarrow.
-        DataError: the partial file belongs to another run, or the folder cannot be written.
+        DataError: the partial file belongs to another run.
+        WriteError: the folder is missing or cannot be written to.
     """
 
     def __init__(self, path: Path, run: dict[str, Any], resume: bool = False) -> None:
-        if path.suffix not in FORMATS:
+        self._format = path.suffix.lower()
+        if self._format not in FORMATS:
             raise UsageError(f"{path} must end in {', '.join(FORMATS)} to say how results are written")
-        if path.suffix == ".parquet":
+        if self._format == ".parquet":
             versions.require("parquet", "writing parquet", "pyarrow")
+        check_writable(path)
         self.path, self.partial = path, path.with_name(path.name + ".partial")
         self.done = 0
         self._last: str | None = None
@@ -85,26 +95,23 @@ class ResultTable:
                 self.partial.write_text(json.dumps(run) + "\n", encoding="utf-8")
             self._file: IO[str] = self.partial.open("a", encoding="utf-8")
         except OSError as error:
-            raise DataError(f"{path} cannot be written: {error.strerror}; choose another place") from error
+            raise WriteError(f"{path} cannot be written: {error.strerror}; choose another place") from error
 
     def _continue(self, run: dict[str, Any]) -> None:
         with self.partial.open("rb+") as file:
             header = file.readline()
-            try:
-                same = json.loads(header) == json.loads(json.dumps(run))
-            except ValueError:
-                same = False
-            if not same:
+            if not header.endswith(b"\n") or _parsed(header) != json.loads(json.dumps(run)):
                 raise DataError(
                     f"{self.partial} was left by a run with another model or other inputs; delete it or repeat that run"
                 )
             end = file.tell()
             for line in file:
-                if not line.endswith(b"\n"):
-                    break  # cut in the middle of a row: score that image again
+                record = _parsed(line)
+                if not line.endswith(b"\n") or not isinstance(record, dict) or set(record) != set(COLUMNS):
+                    break  # cut or damaged here: score from this image on again
                 end += len(line)
                 self.done += 1
-                self._last = json.loads(line)["name"]
+                self._last = record["name"]
             file.truncate(end)
 
     def check_follows(self, name: str) -> None:
@@ -133,14 +140,14 @@ class ResultTable:
     def finish(self) -> None:
         """Turn the partial file into the table."""
         with atomic_write(self.path) as file:
-            if self.path.suffix == ".parquet":
+            if self._format == ".parquet":
                 _write_parquet(self.rows(), file)
             else:
                 text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-                if self.path.suffix == ".csv":
+                if self._format == ".csv":
                     text.write(",".join(COLUMNS) + "\n")
                 for record in self.rows():
-                    text.write(csv_line(record) if self.path.suffix == ".csv" else json.dumps(record) + "\n")
+                    text.write(csv_line(record) if self._format == ".csv" else json.dumps(record) + "\n")
                 text.detach()
         self._file.close()
         self.partial.unlink()
@@ -148,6 +155,13 @@ class ResultTable:
     def close(self) -> None:
         """Stop without finishing; what was written stays for `resume`."""
         self._file.close()
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 @contextmanager
@@ -170,18 +184,8 @@ def _write_parquet(records: Iterator[dict[str, Any]], file: Any) -> None:
     with parquet.ParquetWriter(file, schema) as writer:
         chunk: list[dict[str, Any]] = []
         for record in records:
-            chunk.append(record)
+            chunk.append({key: _encodable(value) if isinstance(value, str) else value for key, value in record.items()})
             if len(chunk) == _ROWS_AT_ONCE:
                 writer.write_table(pyarrow.Table.from_pylist(chunk, schema))
                 chunk = []
         writer.write_table(pyarrow.Table.from_pylist(chunk, schema))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all, making its folder where that is missing."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {os.strerror(error.errno or 0)}; choose another place") from error
-    with atomic_write(path) as file:
-        file.write(text.encode())

@@ -47,8 +47,8 @@ def evaluate(
     import json
 
     from ..evaluation import evaluate_model
+    from ..files import write_text
     from ..model_file import load
-    from ..results import write_text
 
     detector = load(model, engine)
     with progress_bar() as progress:

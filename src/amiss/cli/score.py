@@ -152,7 +152,7 @@ def _line(record: dict[str, Any]) -> str:
 def _write_heatmap(detector: Detector, row: Row, folder: Path) -> None:
     from PIL import Image
 
-    from ..model_file import atomic_write
+    from ..files import atomic_write
     from ..report.heatmap import overlay
 
     scale = detector.map_scale_

@@ -180,7 +180,10 @@ class _Layout:
     def __init__(self, root: str) -> None:
         self.root = root
         self.mvtec = all(os.path.isdir(os.path.join(root, part)) for part in ("train", "test"))
-        home = root if self.mvtec else os.path.dirname(os.path.abspath(root))
+        test_normals = self.normal_folders("test") if os.path.isdir(os.path.join(root, "test")) else []
+        #: A root without `train/`: enough for who only evaluates.
+        self.test_alone = not self.mvtec and bool(test_normals) and not self.normal_folders("")
+        home = root if self.mvtec or self.test_alone else os.path.dirname(os.path.abspath(root))
         self.masks = os.path.join(home, "ground_truth")
         self.has_masks = os.path.isdir(self.masks)
 
@@ -189,7 +192,7 @@ class _Layout:
         if purpose == "score":
             return [""], []
         if purpose == "eval":
-            return (["test"] if self.mvtec else [""]), []
+            return (["test"] if self.mvtec or self.test_alone else [""]), []
         base = "train" if self.mvtec else ""
         normal = self.normal_folders(base)
         if not normal:
@@ -204,10 +207,10 @@ class _Layout:
     def items(self, names: Sequence[str], purpose: Purpose, rows: dict[str, GroupRow]) -> list[Item]:
         prefix = os.path.join(self.root, "").replace(os.sep, "/")
         # Without a normal folder beside them, the names of folders are labels only if evaluation says so.
-        labelled = purpose == "eval" or self.mvtec or bool(self.normal_folders(""))
+        labelled = purpose == "eval" or self.mvtec or self.test_alone or bool(self.normal_folders(""))
         items = []
         for name in names:
-            part, _, below = name.partition("/") if self.mvtec else ("test", "", name)
+            part, _, below = name.partition("/") if self.mvtec or self.test_alone else ("test", "", name)
             kind, slash, _ = below.partition("/")
             if not (slash and labelled and (part == "test" or kind.lower() in NORMAL_FOLDERS)):
                 kind = ""
@@ -233,18 +236,16 @@ class _Layout:
 
 
 def _labelled(collection: Collection, root: str) -> Collection:
-    """Only the labelled items, with notes about what is missing for an evaluation."""
-    items = [item for item in collection if item.anomalous is not None]
-    if not items:
+    """The collection, unlabelled items among it, with notes about what is missing for an evaluation."""
+    labels = {item.anomalous for item in collection}
+    if labels <= {None}:
         raise DataError(f"{root} has no labelled images to evaluate on; {_LAYOUT}")
     notes = list(collection.notes)
-    if len(items) < len(collection):
-        notes.append(f"{len(collection) - len(items)} images without a label were left out")
-    if all(item.anomalous for item in items):
+    if False not in labels:
         notes.append(f"every image is anomalous: none is in a folder called {', '.join(NORMAL_FOLDERS)}")
-    elif not any(item.anomalous for item in items):
+    elif True not in labels:
         notes.append("every image is normal: there is no folder of another name")
-    return Collection(items, collection.title, tuple(notes))
+    return Collection(collection.items, collection.title, tuple(notes))
 
 
 def _unlabelled(name: str) -> Item:

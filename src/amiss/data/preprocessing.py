@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ModelFileError, UsageError
+from ..errors import UsageError
 from .collection import Pixels
 
 #: Largest side that is kept as it is when no size is asked for; the papers' networks are made for 28 to 128 pixels.
@@ -56,17 +56,8 @@ class Preprocessing:
         return np.ascontiguousarray(planes)
 
     def to_dict(self) -> dict[str, Any]:
-        """What the manifest holds."""
+        """What the manifest of a model file holds."""
         return asdict(self) | {"resize": "bilinear, antialiased", "scale": "[0, 1]"}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Preprocessing:
-        """The reverse of `to_dict`. Raises `ModelFileError` for anything else."""
-        colour, height, width = data.get("colour"), data.get("height"), data.get("width")
-        sides = isinstance(height, int) and isinstance(width, int) and 1 <= height <= 1 << 15 and 1 <= width <= 1 << 15
-        if colour not in ("gray", "rgb") or not sides:
-            raise ModelFileError(f"the model file's preprocessing {data!r} cannot be read; write the file again")
-        return cls(cast(Literal["gray", "rgb"], colour), cast(int, height), cast(int, width))
 
 
 def to_float(batch: NDArray[Any]) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ from ..data import Collection, open_images
 from ..data.preprocessing import Preprocessing, infer_preprocessing, to_float
 from ..data.splits import Splits, split_normals
 from ..data.stack import Stack, load_stack, sample_pixels
-from ..engines import Engine, Output
+from ..engines import Engine, Output, check_engine
 from ..errors import DataError, NoMapError, NotFittedError, TrainingError
 from ..progress import Progress, silent
 from .settings import check_settings, setting
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 Images = str | Path | Sequence[str | Path] | NDArray[Any] | Collection
 
 _REFERENCES = 16
+#: Saving needs the last three; they must not be missed after hours of training.
+_FIT_NEEDS = ("torch", "pytorch_lightning", "onnx", "onnxscript", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ class Detector:
             TrainingError: a loss that is not finite, or a resume with other data or settings.
         """
         check_settings(type(self), self.get_params())
-        versions.require("train", f"fitting {type(self).__name__}", "torch", "pytorch_lightning", "onnxscript")
+        versions.require("train", f"fitting {type(self).__name__}", *_FIT_NEEDS)
         from ..training.choose import training_device
 
         training_device(self.device)
@@ -344,6 +346,7 @@ class Detector:
         return self
 
     def _make_engine(self, name: str) -> Engine:
+        check_engine(name)
         if name == "onnxruntime" or (name == "auto" and self._scorer is None):
             from ..engines.onnx_engine import OnnxEngine
 

@@ -9,8 +9,20 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import UsageError
+
 #: Largest allowed difference between engines and precisions, as a share of the calibration scores' interquartile range.
 TOLERANCE = 0.01
+
+
+#: What `use_engine` and `--engine` take.
+ENGINES = ("auto", "torch", "torch-bfloat16", "onnxruntime")
+
+
+def check_engine(name: str) -> None:
+    """Raises `UsageError` for an engine that does not exist."""
+    if name not in ENGINES:
+        raise UsageError(f"there is no engine {name!r}; there are: {', '.join(ENGINES)}")
 
 
 @dataclass(frozen=True)

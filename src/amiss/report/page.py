@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import AmissError, DataError, UsageError
+from ..errors import DataError, UsageError
+from ..files import write_text
 from .charts import Histogram, histogram, thinned_curve, tick_labels, ticks
 from .heatmap import css_scale, overlay, shrunk, thumbnail_data_uri
 
@@ -134,24 +133,12 @@ def write_report(data: ReportData, path: str | Path) -> Path:
     Raises:
         UsageError: `path` is a folder.
         DataError: as `render`.
-        AmissError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
     path = Path(path)
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name the report's file, such as {path / 'report.html'}")
-    text = render(data)
-    temporary = path.with_name(f".amiss-report-{secrets.token_hex(8)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        reason = error.strerror or error
-        raise AmissError(f"the report cannot be written to {path}: {reason}; choose another file") from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_text(path, render(data))
     return path
 
 

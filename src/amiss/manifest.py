@@ -1,0 +1,97 @@
+"""The manifest of a model file, as a schema: what is not of it is refused before anything is made of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+#: Raised when a file of this version can no longer be read by older ones.
+FORMAT_VERSION = 1
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, frozen=True)
+
+
+class PreprocessingFacts(_Strict):
+    """See `amiss.data.preprocessing.Preprocessing`."""
+
+    colour: Literal["gray", "rgb"]
+    height: int = Field(ge=1, le=1 << 15)
+    width: int = Field(ge=1, le=1 << 15)
+    resize: str
+    scale: str
+
+
+class Part(_Strict):
+    """One part of the normals: how many, one digest for all, the digest of each, and names where they are kept."""
+
+    count: int = Field(ge=0)
+    digest: str
+    images: list[str]
+    names: list[str] | None = None
+
+
+class SplitFacts(_Strict):
+    """What was used for what."""
+
+    train: Part
+    stop: Part
+    calibrate: Part
+    source: str
+
+
+class StageRecord(_Strict):
+    """One stage of training: its epochs, the chosen one, and the figures of each."""
+
+    stage: str
+    epochs: int
+    chosen_epoch: int
+    better: Literal["min", "max"]
+    steps_per_epoch: int
+    seconds: float
+    figures: list[dict[str, float]]
+
+
+class TrainingRecord(_Strict):
+    """How the detector was trained."""
+
+    device: str
+    precision: str
+    stages: Annotated[list[StageRecord], Field(min_length=1)]
+
+
+class ScaleFacts(_Strict):
+    """See `amiss.detectors.base.MapScale`."""
+
+    floor: float
+    threshold: float
+
+
+class PrecisionChoice(_Strict):
+    """The fastest precision that keeps the scores, and the machine on which it was found."""
+
+    machine: str
+    precision: Literal["float32", "bfloat16"]
+
+
+class Manifest(_Strict):
+    """All that a model file says about itself; `sha256` holds the digest of every other part."""
+
+    format: Literal["amiss model"]
+    format_version: int = Field(ge=1, le=FORMAT_VERSION)
+    method: str
+    settings: dict[str, Any]
+    preprocessing: PreprocessingFacts
+    splits: SplitFacts
+    calibration: dict[str, Annotated[list[float], Field(min_length=1)]]
+    false_alarm_rate: float = Field(gt=0, lt=1)
+    map_scale: ScaleFacts | None
+    precision_choice: PrecisionChoice
+    training: TrainingRecord
+    notes: list[str]
+    fitted_on: str
+    versions: dict[str, str]
+    sha256: dict[str, str]
+    graphs: list[str]
