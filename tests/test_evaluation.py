@@ -304,6 +304,28 @@ def test_copies_of_one_picture_stay_in_one_part(seed: int) -> None:
     assert len({digest for digests in parts.values() for digest in digests}) == 40
 
 
+def test_copies_in_the_calibration_part_promise_no_more_than_one() -> None:
+    """A folder given twice has no more independent pictures than once."""
+    normal = task().normal[:40]
+    settings: dict[str, Any] = {"epochs": 1, "fewest_steps": 1, "false_alarm_rate": 0.1}
+    once = amiss.ADACL(**settings).fit(normal).decision_
+    twice = amiss.ADACL(**settings).fit(np.concatenate([normal, normal])).decision_
+    assert once.n == 8
+    assert twice.n <= 9
+    assert not twice.guaranteed
+
+
+def test_related_images_are_not_promised_as_independent_ones() -> None:
+    """Images of one group are alike: twelve of three groups are no twelve draws (see the contract on frames)."""
+    normal = task().normal[:60]
+    items = [Item(f"{i}", lambda i=i: normal[i], group=f"tile{i // 4}") for i in range(60)]  # type: ignore[misc]
+    settings: dict[str, Any] = {"epochs": 1, "fewest_steps": 1, "false_alarm_rate": 0.1}
+    detector = amiss.ADACL(**settings).fit(Collection(items))
+    assert detector.splits_["calibrate"]["count"] == 12
+    said = [detector.decision_.explain(), *detector.notes_]
+    assert not detector.decision_.guaranteed or any("group" in sentence for sentence in said)
+
+
 def test_images_of_one_group_stay_in_one_part() -> None:
     normal = task().normal[:60]
     items = [

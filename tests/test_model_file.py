@@ -200,7 +200,8 @@ def test_an_interrupted_write_leaves_the_old_file(kind: type[BaseException], tmp
             file.write(b"half of the new")
             raise kind
 
-    pytest.raises(kind, interrupted)
+    with pytest.raises(kind):
+        interrupted()
     assert target.read_bytes() == b"old"
     assert names(tmp_path) == ["old.bin"]
 

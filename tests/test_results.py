@@ -1,4 +1,4 @@
-"""Result tables hold the same rows in every format, survive broken runs and odd names, and refuse what is not theirs."""
+"""Result tables hold the same rows in every format, survive broken runs and odd names, and refuse foreign ones."""
 
 from __future__ import annotations
 
@@ -96,7 +96,8 @@ def broken_after(path: Path, rows: Sequence[Row], fresh: bool = True) -> Path:
                 table.write(as_record(each))
             raise KeyboardInterrupt
 
-    pytest.raises(KeyboardInterrupt, stopped)
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
     assert path.exists() is not fresh
     return path.with_name(path.name + ".partial")
 

@@ -5,7 +5,13 @@ Each message is one sentence that says what was wrong, with which file or value,
 
 
 class AmissError(Exception):
-    """Base of all errors that amiss raises on purpose; the command line prints it and exits with 1."""
+    """Base of all errors that amiss raises on purpose; the command line prints it and exits with 1.
+
+    Attributes:
+        told: a JSON document that was begun before the error already holds it.
+    """
+
+    told = False
 
 
 class UsageError(AmissError, ValueError):

@@ -41,18 +41,31 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 def check_writable(path: Path) -> None:
     """Raises `WriteError` where `path` cannot become a file: it is a folder, or its folder does not exist."""
-    if path.is_dir():
+    try:
+        os.stat(path.parent)
+        is_folder = path.is_dir()
+    except FileNotFoundError as error:
+        reason = f"the folder {path.parent} does not exist; make it first"
+        raise WriteError(f"{path} cannot be written: {reason}") from error
+    except OSError as error:  # a name that is too long, for one
+        raise _cannot(path, error) from error
+    if is_folder:
         raise WriteError(f"{path} is a folder; give the name of a file")
     if not path.parent.is_dir():
-        raise WriteError(f"{path} cannot be written: the folder {path.parent} does not exist; make it first")
+        raise WriteError(f"{path} cannot be written: {path.parent} is no folder; choose another place")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are missing. Raises `WriteError`."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot(path, error) from error
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all, making its folder where that is missing. Raises `WriteError`."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _cannot(path, error) from error
+    make_folder(path.parent)
     with atomic_write(path) as file:
         file.write(text.encode("utf-8", "backslashreplace"))
 

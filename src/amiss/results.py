@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -123,15 +123,24 @@ class ResultTable:
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one row."""
-        self._file.write(json.dumps(record) + "\n")
+        try:
+            self._file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise self._full(error) from error
 
     def flush(self) -> None:
         """Hand all rows to the system, so that nothing scored so far is lost."""
-        self._file.flush()
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise self._full(error) from error
+
+    def _full(self, error: OSError) -> WriteError:
+        return WriteError(f"{self.path} cannot be written: {error.strerror}; make room and go on with resume")
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """All rows written so far, from the file."""
-        self._file.flush()
+        self.flush()
         with self.partial.open(encoding="utf-8") as file:
             next(file)
             for line in file:
@@ -154,7 +163,8 @@ class ResultTable:
 
     def close(self) -> None:
         """Stop without finishing; what was written stays for `resume`."""
-        self._file.close()
+        with suppress(OSError):  # of a full disk, which write or flush have told
+            self._file.close()
 
 
 def _parsed(line: bytes) -> Any:

@@ -53,7 +53,7 @@ def main() -> None:
         make_app()(prog_name="amiss")
     except AmissError as error:
         print(f"amiss: {error}", file=sys.stderr)
-        if "--json" in sys.argv:
+        if "--json" in sys.argv and not error.told:
             print(json.dumps({"error": str(error)}))
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except KeyboardInterrupt:

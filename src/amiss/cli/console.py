@@ -61,6 +61,18 @@ def progress_bar() -> Iterator[Progress]:
         yield show
 
 
+def plain(text: object) -> str:
+    """Text of others, such as file names, as it is: no markup, no control codes for the terminal."""
+    from rich.markup import escape
+
+    return escape(printable(str(text)))
+
+
+def printable(text: str) -> str:
+    """Text without characters that a terminal would obey."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A figure for people; a dash where there is none."""
     return "–" if value is None else f"{value:.{digits}f}"

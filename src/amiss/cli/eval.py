@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .console import Engine, Json, Model, console, number, percent, print_json, progress_bar
+from .console import Engine, Json, Model, console, number, percent, plain, print_json, progress_bar
 
 ORDER = 4
 _HELP = """Evaluate a model on labelled images it has not seen.
@@ -59,28 +59,27 @@ def evaluate(
     people = console(json_)
     _print_table(people, metrics)
     if out is not None:
-        people.print(f"Wrote {out}")
+        people.print(f"Wrote {plain(out)}")
     if result.collector is not None and report is not None:
-        people.print(f"Report: {result.collector.write(report)}")
+        people.print(f"Report: {plain(result.collector.write(report))}")
     if json_:
         print_json(metrics)
 
 
 def _print_table(people: Any, metrics: dict[str, Any]) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     for note in metrics["notes"]:
-        people.print(f"[yellow]note[/]  {escape(note)}")
+        people.print(f"[yellow]note[/]  {plain(note)}")
     people.print(
-        f"{metrics['n_normal']} normal and {metrics['n_anomalous']} anomalous images of {escape(metrics['data'])}; "
+        f"{metrics['n_normal']} normal and {metrics['n_anomalous']} anomalous images of {plain(metrics['data'])}; "
         f"engine {metrics['engine']}; 95 % bootstrap intervals"
     )
     kinds = metrics["kinds"]
     shown = list(kinds)[:12] if len(kinds) > 1 else []
     table = Table(box=None, pad_edge=False)
     table.add_column("")
-    for column in ("all", "95 % interval", *shown):
+    for column in ("all", "95 % interval", *map(plain, shown)):
         table.add_column(column, justify="right")
     for key, title in _MEASURES.items():
         all_ = metrics[key]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .console import Json, console, print_json, progress_bar
+from .console import Json, console, plain, print_json, progress_bar
 
 ORDER = 2
 _HELP = """Learn what normal images look like and write a model file.
@@ -48,7 +48,8 @@ def fit(
 ) -> None:
     from ..detectors import get_method
     from ..detectors.settings import check_settings, parse_settings
-    from ..errors import DataError, UsageError
+    from ..errors import TrainingError, UsageError
+    from ..files import check_writable
 
     kind = get_method(method)
     settings = parse_settings(kind, set_ or [])
@@ -57,14 +58,21 @@ def fit(
     if epochs is not None:
         settings["epochs"] = epochs
     check_settings(kind, settings)
-    if out.is_dir():
-        raise UsageError(f"{out} is a folder; give the name of a file, such as {out / 'part.amiss'}")
-    if not out.parent.is_dir():
-        raise DataError(f"the folder {out.parent} for the model file does not exist; make it first")
+    detector = kind(**settings)
+    detector.check()
+    try:
+        if out.is_dir():
+            raise UsageError(f"{out} is a folder; give the name of a file, such as {out / 'part.amiss'}")
+    except OSError:
+        pass  # a name that cannot be is explained by the next line
+    check_writable(out)
     work_dir = out.with_name(out.name + ".partial")
-    with progress_bar() as progress:
-        detector = kind(**settings).fit(normal, work_dir=work_dir, resume=resume, progress=progress)
-        detector.save(out)
+    try:
+        with progress_bar() as progress:
+            detector.fit(normal, work_dir=work_dir, resume=resume, progress=progress)
+            detector.save(out)
+    except KeyboardInterrupt:
+        raise TrainingError("stopped; the same command with --resume goes on behind the last whole epoch") from None
     shutil.rmtree(work_dir, ignore_errors=True)
     _report(detector, method, out, json_)
 
@@ -98,7 +106,7 @@ def _report(detector: object, method: str, out: Path, json_: bool) -> None:
         )
     people = console(json_)
     for note in detector.notes_:
-        people.print(f"[yellow]note[/]  {_plain(note)}")
+        people.print(f"[yellow]note[/]  {plain(note)}")
     colour = "gray" if channels == 1 else "colour"
     people.print(
         f"[bold]{type(detector).__name__}[/] learnt from {counts['train']} {colour} images at {height}x{width} in "
@@ -106,12 +114,6 @@ def _report(detector: object, method: str, out: Path, json_: bool) -> None:
         f"{counts['calibrate']} others set the threshold."
     )
     mark = "[green]promise[/]" if decision.guaranteed else "[yellow]caution[/]"
-    people.print(f"{mark}  {_plain(decision.explain())}")
-    name, size = _plain(str(out)), out.stat().st_size / 1e6
+    people.print(f"{mark}  {plain(decision.explain())}")
+    name, size = plain(str(out)), out.stat().st_size / 1e6
     people.print(f"Wrote [bold]{name}[/] ({size:.1f} MB). Next:  amiss score {name} FOLDER")
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

@@ -27,11 +27,11 @@ def register(app: typer.Typer) -> None:
 def info(model: Model, json_: Json = False) -> None:
     from ..model_file import load, read_manifest
 
+    detector = load(model)  # checks every part
     manifest = read_manifest(model)
     if json_:
         print_json(manifest)
         return
-    detector = load(model)  # checks every part
     _print(console(), manifest, detector.decision_.explain())
 
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import Engine, Json, Model, console, progress_bar
+from ..errors import AmissError
+from .console import Engine, Json, Model, console, plain, printable, progress_bar
 
 if TYPE_CHECKING:
+    from ..data import Collection
     from ..detectors.base import Detector
+    from ..report.collect import ReportCollector
+    from ..results import ResultTable
     from ..scoring import Row
 
 ORDER = 3
+_LONGEST_NAME = 80
 _HELP = """Score images with a model: p-values and decisions.
 
 Streams: memory does not grow with the number of images. An unreadable file becomes a row with its error.
@@ -51,35 +55,34 @@ def score(
 ) -> None:
     from ..data import open_images
     from ..errors import UsageError
+    from ..files import make_folder
     from ..model_file import load
-    from ..results import result_table
+    from ..report.collect import ReportCollector
+    from ..results import as_record, result_table
+    from ..scoring import score_collection
 
     if resume and out is None:
         raise UsageError("--resume continues a table, so it needs --out")
     detector = load(model, engine)
-    if heatmaps is not None and not detector.has_map:
-        raise UsageError(f"{type(detector).__name__} has no anomaly map to write; fit with --method bcae1 for maps")
+    if heatmaps is not None:
+        if not detector.has_map:
+            raise UsageError(f"{type(detector).__name__} has no anomaly map to write; fit with --method bcae1 for maps")
+        make_folder(heatmaps)
     collection = open_images(inputs, "score")
-    from ..report.collect import ReportCollector
-
     collector = ReportCollector(detector, f"Scores of {model.name}") if report else None
+    counts = _Counts()
     with ExitStack() as stack:
         progress = stack.enter_context(progress_bar())
-        run = {
-            "model": hashlib.sha256(model.read_bytes()).hexdigest(),
-            "inputs": collection.title,
-            "n": len(collection),
-        }
+        run = {"model": hashlib.sha256(model.read_bytes()).hexdigest(), "inputs": inputs, "n": len(collection)}
         table = stack.enter_context(result_table(out, run, resume)) if out else None
+        write = table.write if table else stack.enter_context(_Printer(json_))
         done = table.done if table else 0
         if done and table is not None:
             table.check_follows(collection[done - 1].name)
-        sinks: list[Any] = [table.write] if table else [_Printer(json_)]
-        counts = _Counts()
-        for row in islice(_rows(detector, collection, done), None):
-            record = _record(row)
-            for sink in sinks:
-                sink(record)
+            if collector is not None:
+                _tell_earlier_rows(table, collection, collector)
+        for row in score_collection(detector, collection[done:] if done else collection):
+            write(as_record(row))
             counts.add(row)
             if collector is not None:
                 collector.add(row)
@@ -88,14 +91,21 @@ def score(
             progress("score", done + counts.total, len(collection), "")
             if table is not None and counts.total % 256 == 0:
                 table.flush()
-        if not table:
-            sinks[0].close()
     _summary(counts, done, detector, out, json_)
     if collector is not None and report is not None:
-        page = collector.write(report)
-        console(True).print(f"Report: {page}")
+        console(True).print(f"Report: {plain(collector.write(report))}")
     if counts.total and counts.errors == counts.total:
         raise typer.Exit(1)
+
+
+def _tell_earlier_rows(table: ResultTable, collection: Collection, collector: ReportCollector) -> None:
+    """A report of a resumed run is about all images; those scored before the break have no map any more."""
+    from ..scoring import Row
+
+    nan = float("nan")
+    for item, record in zip(collection[: table.done], table.rows(), strict=True):
+        values = (nan if record[key] is None else record[key] for key in ("score", "p_value"))
+        collector.add(Row(item, *values, bool(record["is_anomaly"]), error=record["error"]))
 
 
 class _Counts:
@@ -106,18 +116,6 @@ class _Counts:
         self.total += 1
         self.anomalous += row.is_anomaly
         self.errors += row.error is not None
-
-
-def _rows(detector: Detector, collection: Any, done: int) -> Iterator[Row]:
-    from ..scoring import score_collection
-
-    return score_collection(detector, collection[done:] if done else collection)
-
-
-def _record(row: Row) -> dict[str, Any]:
-    from ..results import as_record
-
-    return as_record(row)
 
 
 class _Printer:
@@ -137,16 +135,23 @@ class _Printer:
             sys.stdout.write((",".join(COLUMNS) + "\n" if self._first else "") + csv_line(record))
         self._first = False
 
-    def close(self) -> None:
+    def __enter__(self) -> _Printer:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if self._json:
-            sys.stdout.write(('{"rows": [' if self._first else "\n") + "]}\n")
+            ending = "]}\n"
+            if isinstance(error, AmissError):
+                ending = f'], "error": {json.dumps(str(error))}}}\n'
+                error.told = True
+            sys.stdout.write(('{"rows": [' if self._first else "\n") + ending)
 
 
 def _line(record: dict[str, Any]) -> str:
     if record["error"]:
-        return f"unreadable                        {record['name']}  ({record['error']})"
+        return printable(f"unreadable                        {record['name']}  ({record['error']})")
     verdict = "AMISS " if record["is_anomaly"] else "normal"
-    return f"{verdict}  score {record['score']:8.4f}  p {record['p_value']:.4f}  {record['name']}"
+    return printable(f"{verdict}  score {record['score']:8.4f}  p {record['p_value']:.4f}  {record['name']}")
 
 
 def _write_heatmap(detector: Detector, row: Row, folder: Path) -> None:
@@ -159,24 +164,23 @@ def _write_heatmap(detector: Detector, row: Row, folder: Path) -> None:
     assert scale is not None
     assert row.map is not None
     picture = Image.fromarray(overlay(row.item.read(), row.map, scale.threshold, scale.floor))
-    folder.mkdir(parents=True, exist_ok=True)
-    safe = "_".join(part for part in Path(row.item.name).parts if part not in ("/", "..", "."))
-    with atomic_write(folder / f"{safe}.png") as file:
+    # the end of the path for people, a digest of all of it because two images may end alike
+    readable = re.sub(r"[^\w.-]+", "_", row.item.name)[-_LONGEST_NAME:].strip("_.")
+    unique = hashlib.sha256(row.item.name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    with atomic_write(folder / f"{readable}-{unique}.png") as file:
         picture.save(file, "png")
 
 
 def _summary(counts: _Counts, done: int, detector: Detector, out: Path | None, json_: bool) -> None:
-    from rich.markup import escape
-
     people = console(json_mode=True)
     unreadable = f", {counts.errors} could not be read" if counts.errors else ""
     resumed = f" ({done} more had been scored before)" if done else ""
     people.print(
         f"[bold]{counts.anomalous} of {counts.total} images are amiss[/]{unreadable}{resumed}. "
-        f"{escape(detector.decision_.explain())}"
+        f"{plain(detector.decision_.explain())}"
     )
     if out is not None:
-        people.print(f"Wrote {escape(str(out))}")
+        people.print(f"Wrote {plain(out)}")
     if json_ and out is not None:
         print(
             json.dumps(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import UsageError
 from .base import Detector
-from .settings import check_settings, setting
+from .settings import setting
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Held-out normals whose created anomalies choose the epoch (thesis, section 4.4).
 _VALIDATION_IMAGES = 150
+#: Kinds of created anomalies, by their names in `amiss.anomalies.created`.
+_CREATED = ("cut_paste", "puzzle", "rotation", "mix_up")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -44,7 +46,7 @@ class ADACL(Detector):
     anomaly_low: float = setting(0.7, "X_H: labels of created anomalies are drawn from this to 1", low=0.0, high=1.0)
     loss: str = setting("mse", "mse, or bce (the thesis's ablation)", choices=("mse", "bce"))
     output: str = setting("clip", "clip: linear, clipped for display; sigmoid (ablation)", choices=("clip", "sigmoid"))
-    anomalies: str = setting("cut_paste,puzzle,rotation,mix_up", "kinds of created anomalies, with commas between")
+    anomalies: str = setting(",".join(_CREATED), "kinds of created anomalies, with commas between")
     patience: int = setting(10, "epochs without a better AUROC on created anomalies before training stops", low=1)
     fewest_steps: int = setting(50, "an epoch passes through few images several times, to this many steps", low=1)
 
@@ -73,18 +75,17 @@ class ADACL(Detector):
         return [Stage("fit", [regressor], self.epochs, monitor, "max", self.patience, self.fewest_steps)]
 
     def _kinds(self) -> list[str]:
-        from ..anomalies.created import CREATORS
+        return [kind.strip() for kind in self.anomalies.split(",")]
 
-        check_settings(type(self), {"anomalies": self.anomalies})
-        kinds = [kind.strip() for kind in self.anomalies.split(",")]
-        unknown = [kind for kind in kinds if kind not in CREATORS]
+    def check(self) -> None:
+        super().check()
+        unknown = [kind for kind in self._kinds() if kind not in _CREATED]
         if unknown:
-            raise UsageError(f"anomalies knows no kind {unknown[0]!r}; there are: {', '.join(CREATORS)}")
+            raise UsageError(f"anomalies knows no kind {unknown[0]!r}; there are: {', '.join(_CREATED)}")
         if self.normal_high >= self.anomaly_low:
             raise UsageError(
                 f"normal_high ({self.normal_high}) must be below anomaly_low ({self.anomaly_low}), or labels overlap"
             )
-        return kinds
 
     def _regression_loss(self, scorer: nn.Module, batch: Batch, kinds: list[str]) -> Tensor:
         import torch

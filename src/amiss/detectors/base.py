@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from .. import versions
 from ..calibration import Decision
 from ..data import Collection, open_images
-from ..data.preprocessing import Preprocessing, infer_preprocessing, to_float
+from ..data.preprocessing import Preprocessing, infer_preprocessing, parse_size, to_float
 from ..data.splits import Splits, split_normals
 from ..data.stack import Stack, load_stack, sample_pixels
 from ..engines import Engine, Output, check_engine
 from ..errors import DataError, NoMapError, NotFittedError, TrainingError
+from ..files import make_folder
 from ..progress import Progress, silent
 from .settings import check_settings, setting
 
@@ -92,7 +93,7 @@ class Detector:
     #: Common checks (`amiss.testing`) that do not apply to the method, with the reason.
     excused_checks: ClassVar[dict[str, str]] = {}
 
-    seed: int = setting(0, "same seed, same data, same machine: same scores", low=0)
+    seed: int = setting(0, "same seed, same data, same machine: same scores", low=0, high=2**32 - 1)
     size: str = setting("auto", "input size: HxW in pixels, native, or auto (up to about 128x128)")
     epochs: int = setting(10, "most passes through the training images", low=1)
     batch_size: int = setting(64, "normal images in each training step", low=2)
@@ -108,6 +109,12 @@ class Detector:
     def stages(self, scorer: nn.Module) -> list[Stage]:
         """How the scorer is trained; each method's own."""
         raise NotImplementedError
+
+    def check(self) -> None:
+        """Raises `UsageError` for settings that cannot be meant; methods add what only they know."""
+        check_settings(type(self), self.get_params())
+        if self.size not in ("auto", "native"):
+            parse_size(self.size)
 
     # -- scikit-learn's conventions ------------------------------------------------------------------------------------
 
@@ -151,7 +158,7 @@ class Detector:
             MissingExtraError: torch or Lightning is not installed.
             TrainingError: a loss that is not finite, or a resume with other data or settings.
         """
-        check_settings(type(self), self.get_params())
+        self.check()
         versions.require("train", f"fitting {type(self).__name__}", *_FIT_NEEDS)
         from ..training.choose import training_device
 
@@ -219,12 +226,16 @@ class Detector:
         }
         path = work_dir / "run.json"
         if resume and path.exists():
-            if json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(claim)):
+            try:
+                same = json.loads(path.read_text(encoding="utf-8")) == json.loads(json.dumps(claim))
+            except ValueError:
+                same = False  # cut by a power failure
+            if not same:
                 raise TrainingError(
                     f"{work_dir} was left by a fit with other images or settings; repeat them, or fit without resume"
                 )
             return
-        work_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(work_dir)
         for old in work_dir.glob("stage-*"):
             old.unlink()
         path.write_text(json.dumps(claim), encoding="utf-8")

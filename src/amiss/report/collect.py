@@ -37,6 +37,11 @@ class _Few:
         return [row for _, _, row in sorted(self._heap, key=lambda entry: entry[:2], reverse=True)]
 
 
+def report_path(target: Path) -> Path:
+    """`target` itself where it ends in .html, else `report.html` in it."""
+    return target if target.suffix in (".html", ".htm") else target / "report.html"
+
+
 class ReportCollector:
     """Collects rows one by one and writes the HTML page; memory grows by a few bytes an image."""
 
@@ -78,11 +83,8 @@ class ReportCollector:
         self._labels, self._metrics, self._roc = labels, metrics, (fpr, tpr)
 
     def write(self, target: Path) -> Path:
-        """Write the page to `target`, or to `report.html` in it where it does not end in .html; returns the path."""
-        path = target if target.suffix in (".html", ".htm") else target / "report.html"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_report(self._data(), path)
-        return path
+        """Write the page to `report_path(target)`; returns the path."""
+        return write_report(self._data(), report_path(target))
 
     def _data(self) -> ReportData:
         scale = self._detector.map_scale_

@@ -183,7 +183,7 @@ def run_stages(
     for number, stage in enumerate(stages):
         finished = run.work_dir / f"stage-{number}.finished.ckpt" if run.work_dir else None
         if finished is not None and run.resume and finished.exists():
-            kept = torch.load(finished, map_location="cpu", weights_only=True)
+            kept = _checkpoint(finished)
             networks.load_state_dict(kept["weights"])
             records.append(kept["record"])
             continue
@@ -231,7 +231,12 @@ def _run_stage(
             default_root_dir=run.work_dir,
         )
         resume_from = checkpoint if run.resume and checkpoint is not None and checkpoint.exists() else None
-        trainer.fit(running, ckpt_path=resume_from, weights_only=True)
+        if resume_from is not None:
+            _checkpoint(resume_from)
+        try:
+            trainer.fit(running, ckpt_path=resume_from, weights_only=True)
+        except SystemExit as error:  # Lightning's answer to Ctrl-C
+            raise KeyboardInterrupt from error
     record = {
         "stage": stage.name,
         "epochs": len(running.history),
@@ -242,6 +247,14 @@ def _run_stage(
         "figures": running.history,
     }
     return record, running.best["weights"]
+
+
+def _checkpoint(path: Path) -> Any:
+    """What a checkpoint holds. Raises `TrainingError` where it is damaged."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch meets cut files with errors of many kinds
+        raise TrainingError(f"the checkpoint {path} is damaged; fit again without resume") from error
 
 
 def _as_list(value: Any) -> list[Any]:
