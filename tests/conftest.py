@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import pytest
 
-
 os.environ.setdefault("AMISS_OFFLINE", "1")  # no test fetches a data set
 
 

@@ -42,7 +42,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 def check_writable(path: Path) -> None:
     """Raises `WriteError` where `path` cannot become a file: it is a folder, or its folder does not exist."""
     try:
-        os.stat(path.parent)
+        path.parent.stat()
         is_folder = path.is_dir()
     except FileNotFoundError as error:
         reason = f"the folder {path.parent} does not exist; make it first"
@@ -65,7 +65,10 @@ def make_folder(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all, making its folder where that is missing. Raises `WriteError`."""
-    make_folder(path.parent)
+    try:
+        make_folder(path.parent)
+    except WriteError as error:
+        raise WriteError(f"{path} cannot be written: {error}") from error
     with atomic_write(path) as file:
         file.write(text.encode("utf-8", "backslashreplace"))
 

@@ -25,12 +25,14 @@ class PreprocessingFacts(_Strict):
 
 
 class Part(_Strict):
-    """One part of the normals: how many, one digest for all, the digest of each, and names where they are kept."""
+    """One part of the normals: how many, one digest for all, the digest of each, names where they are kept,
+    and the number of groups where the images are related."""
 
     count: int = Field(ge=0)
     digest: str
     images: list[str]
     names: list[str] | None = None
+    groups: int | None = Field(default=None, ge=1)
 
 
 class SplitFacts(_Strict):

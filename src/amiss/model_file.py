@@ -20,7 +20,7 @@ from .data.preprocessing import Preprocessing
 from .detectors import get_method, method_name, method_names
 from .detectors.base import Detector, MapScale
 from .engines import check_engine
-from .errors import AmissError, MissingExtraError, ModelFileError
+from .errors import AmissError, ModelFileError
 from .files import atomic_write
 from .manifest import FORMAT_VERSION, Manifest
 
@@ -75,8 +75,8 @@ def load(path: str | Path, engine: str = "auto") -> Detector:
     try:
         detector = _restore(manifest, parts)
         return detector if engine == "auto" else detector.use_engine(engine)
-    except MissingExtraError:
-        raise
+    except ImportError:
+        raise  # a library is missing or broken: the file is not to blame
     except AmissError as error:
         _refuse(path, str(error), error)
     except Exception as error:  # every part is whole, but they do not belong together

@@ -29,7 +29,7 @@ def as_record(row: Row) -> dict[str, Any]:
     failed = row.error is not None
     return {
         "name": row.item.name,
-        "score": None if failed or math.isnan(row.score) else row.score,
+        "score": None if failed or math.isnan(row.score) else float(f"{row.score:.9g}"),  # all that float32 holds
         "p_value": None if failed or math.isnan(row.p_value) else row.p_value,
         "is_anomaly": None if failed else row.is_anomaly,
         "error": row.error,

@@ -53,6 +53,8 @@ class Decision:
     Args:
         calibration: (n,) float32, finite: scores of normal images that were not trained on.
         false_alarm_rate: promised alpha, in (0, 1).
+        groups: how many groups of related images (exposures of one item, frames of one video) the calibration images
+            come in, or None where each stands alone. Related images are not exchangeable, so nothing is promised.
 
     Raises:
         UsageError: a rate outside (0, 1).
@@ -67,6 +69,7 @@ class Decision:
 
     calibration: NDArray[np.float32]
     false_alarm_rate: float
+    groups: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.false_alarm_rate < 1:
@@ -106,8 +109,8 @@ class Decision:
 
     @property
     def guaranteed(self) -> bool:
-        """Whether there are enough calibration images for the rate to be promised."""
-        return self.n >= self.images_needed
+        """Whether the rate can be promised: there are enough calibration images, and each stands alone."""
+        return self.n >= self.images_needed and self.groups is None
 
     def p_values(self, scores: ArrayLike) -> NDArray[np.float64]:
         """(m,) float64 p-values of scores (m,), see `p_values`; raises `DataError` for non-finite scores.
@@ -139,6 +142,11 @@ class Decision:
             return (
                 f"On average at most {wanted} of normal images are flagged, provided that they are like the {self.n} "
                 "held-out normal images that set the threshold."
+            )
+        if self.groups is not None:
+            return (
+                f"No false-alarm rate is promised, because the {self.n} held-out normal images come in only "
+                f"{self.groups} groups of related pictures; among them about {wanted} would be flagged."
             )
         images = "image is" if self.n == 1 else "images are"
         return (

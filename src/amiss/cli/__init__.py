@@ -56,6 +56,9 @@ def main() -> None:
         if "--json" in sys.argv and not error.told:
             print(json.dumps({"error": str(error)}))
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except OSError as error:
+        print(f"amiss: {error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("amiss: stopped", file=sys.stderr)
         sys.exit(1)

@@ -66,6 +66,20 @@ def evaluate(
         print_json(metrics)
 
 
+def _kinds_table(kinds: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("kind")
+    for column in ("AUROC", "95 % interval", "recall"):
+        table.add_column(column, justify="right")
+    for kind, measured in kinds.items():
+        auroc, recall = measured["auroc"], measured["recall"]
+        interval = f"{number(auroc['low'])} – {number(auroc['high'])}"
+        table.add_row(plain(kind), number(auroc["value"]), interval, number(recall["value"]))
+    return table
+
+
 def _print_table(people: Any, metrics: dict[str, Any]) -> None:
     from rich.table import Table
 
@@ -76,16 +90,17 @@ def _print_table(people: Any, metrics: dict[str, Any]) -> None:
         f"engine {metrics['engine']}; 95 % bootstrap intervals"
     )
     kinds = metrics["kinds"]
-    shown = list(kinds)[:12] if len(kinds) > 1 else []
     table = Table(box=None, pad_edge=False)
     table.add_column("")
-    for column in ("all", "95 % interval", *map(plain, shown)):
+    for column in ("value", "95 % interval"):
         table.add_column(column, justify="right")
     for key, title in _MEASURES.items():
         all_ = metrics[key]
         interval = f"{number(all_['low'])} – {number(all_['high'])}"
-        table.add_row(title, number(all_["value"]), interval, *(number(kinds[kind][key]["value"]) for kind in shown))
+        table.add_row(title, number(all_["value"]), interval)
     people.print(table)
+    if len(kinds) > 1:
+        people.print(_kinds_table(kinds))
     mean = metrics["geometric_mean"]
     people.print(
         f"Threshold in use {number(metrics['threshold'], 4)}; these labels would choose {number(mean['threshold'], 4)} "

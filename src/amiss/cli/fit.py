@@ -54,9 +54,8 @@ def fit(
     kind = get_method(method)
     settings = parse_settings(kind, set_ or [])
     given = {"false_alarm_rate": false_alarm_rate, "seed": seed, "device": device}
+    given |= {"epochs": epochs} if epochs is not None else {}
     settings |= {name: value for name, value in given.items() if name not in settings}
-    if epochs is not None:
-        settings["epochs"] = epochs
     check_settings(kind, settings)
     detector = kind(**settings)
     detector.check()

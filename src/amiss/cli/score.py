@@ -73,7 +73,8 @@ def score(
     counts = _Counts()
     with ExitStack() as stack:
         progress = stack.enter_context(progress_bar())
-        run = {"model": hashlib.sha256(model.read_bytes()).hexdigest(), "inputs": inputs, "n": len(collection)}
+        run: dict[str, Any] = {"model": hashlib.sha256(model.read_bytes()).hexdigest(), "engine": detector.engine_.name}
+        run |= {"inputs": inputs, "n": len(collection)}
         table = stack.enter_context(result_table(out, run, resume)) if out else None
         write = table.write if table else stack.enter_context(_Printer(json_))
         done = table.done if table else 0
@@ -104,8 +105,8 @@ def _tell_earlier_rows(table: ResultTable, collection: Collection, collector: Re
 
     nan = float("nan")
     for item, record in zip(collection[: table.done], table.rows(), strict=True):
-        values = (nan if record[key] is None else record[key] for key in ("score", "p_value"))
-        collector.add(Row(item, *values, bool(record["is_anomaly"]), error=record["error"]))
+        score, p_value = (nan if record[key] is None else record[key] for key in ("score", "p_value"))
+        collector.add(Row(item, score, p_value, bool(record["is_anomaly"]), error=record["error"]))
 
 
 class _Counts:

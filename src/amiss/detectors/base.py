@@ -21,7 +21,7 @@ from ..data.preprocessing import Preprocessing, infer_preprocessing, parse_size,
 from ..data.splits import Splits, split_normals
 from ..data.stack import Stack, load_stack, sample_pixels
 from ..engines import Engine, Output, check_engine
-from ..errors import DataError, NoMapError, NotFittedError, TrainingError
+from ..errors import DataError, NoMapError, NotFittedError, TrainingError, UsageError
 from ..files import make_folder
 from ..progress import Progress, silent
 from .settings import check_settings, setting
@@ -171,8 +171,9 @@ class Detector:
         if stack.unreadable and isinstance(x, np.ndarray):
             raise DataError(stack.unreadable[0][1])
         splits = split_normals([item.group for item in stack.items], stack.digests, self.seed)
-        self._learn(preprocessing, stack, splits, Path(work_dir) if work_dir else None, resume, progress)
+        splits = dataclasses.replace(splits, calibrate=_without_copies(splits.calibrate, stack.digests))
         self._record(collection, stack, splits)
+        self._learn(preprocessing, stack, splits, Path(work_dir) if work_dir else None, resume, progress)
         return self
 
     def _samples(self, collection: Collection) -> list[Any]:
@@ -273,6 +274,9 @@ class Detector:
         self.splits_["source"] = collection.title
         names = [stack.items[index].name for index in splits.calibrate]
         self.splits_["calibrate"]["names"] = names
+        groups = {stack.items[index].group or stack.digests[index] for index in splits.calibrate}
+        if len(groups) < len(splits.calibrate):
+            self.splits_["calibrate"]["groups"] = len(groups)
         self.fitted_on_ = datetime.date.today().isoformat()
 
     # -- scoring -------------------------------------------------------------------------------------------------------
@@ -340,7 +344,7 @@ class Detector:
         """Calibration scores of the engine in use, and the false-alarm rate that was asked for."""
         engine = self.engine_
         scores = self.calibration_scores_.get(engine.name, self.calibration_scores_["torch"])
-        return Decision(scores, self.false_alarm_rate)
+        return Decision(scores, self.false_alarm_rate, self.splits_["calibrate"].get("groups"))
 
     @property
     def engine_(self) -> Engine:
@@ -364,16 +368,21 @@ class Detector:
             return OnnxEngine(self.graph())
         versions.require("train", f"the engine {name}", "torch")
         from ..engines.torch_engine import TorchEngine, choose_precision
+        from ..training.choose import training_device
 
         assert self._scorer is not None
+        try:
+            device = training_device(self.device)
+        except UsageError:
+            device = "auto"  # fitted on another machine
         if name != "auto":
-            return TorchEngine(self._scorer, "bfloat16" if name.endswith("bfloat16") else "float32", self.device)
+            return TorchEngine(self._scorer, "bfloat16" if name.endswith("bfloat16") else "float32", device)
         if self.precision_choice_["machine"] != versions.machine():
             count = self.scoring_batch_
             trial = to_float(np.resize(self._reference, (count, *self._reference.shape[1:])))
-            chosen = choose_precision(self._scorer, trial, self.calibration_scores_["torch"], self.device)
+            chosen = choose_precision(self._scorer, trial, self.calibration_scores_["torch"], device)
             self.precision_choice_ = {"machine": versions.machine(), "precision": chosen}
-        return TorchEngine(self._scorer, self.precision_choice_["precision"], self.device)
+        return TorchEngine(self._scorer, self.precision_choice_["precision"], device)
 
     @property
     def scoring_batch_(self) -> int:
@@ -417,6 +426,12 @@ class Detector:
         from ..model_file import save
 
         return save(self, Path(path))
+
+
+def _without_copies(indices: NDArray[np.int64], digests: Sequence[str]) -> NDArray[np.int64]:
+    """The first of every set of equal images: copies would count as evidence that they are not."""
+    _, first = np.unique([digests[index] for index in indices], return_index=True)
+    return indices[np.sort(first)]
 
 
 def digest_of(digests: Sequence[str]) -> str:

@@ -97,6 +97,7 @@ class ReportCollector:
             false_alarm_rate=self._decision.false_alarm_rate,
             decision=self._decision.explain(),
             calibration_scores=self._decision.calibration,
+            guaranteed=self._decision.guaranteed,
             labels=self._labels,
             kinds=None if self._labels is None else self._kinds,
             metrics=self._metrics,

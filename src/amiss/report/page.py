@@ -80,6 +80,7 @@ class ReportData:
         false_alarm_rate: promised share of normal images that may be flagged, in (0, 1).
         decision: a sentence on how the threshold was set and how sure the promise is.
         calibration_scores: (m,) float32 of the held-out normal images.
+        guaranteed: can the false-alarm rate be promised?
         labels: (n,) bool, True = anomalous; None where unknown.
         kinds: n kinds, None for an image whose kind is unknown.
         metrics: as `amiss eval` writes them: `auroc`, `aupr`, `eer`, `f1`, `precision`, `recall`, `best_f1`, each
@@ -102,6 +103,7 @@ class ReportData:
     false_alarm_rate: float
     decision: str
     calibration_scores: NDArray[np.float32]
+    guaranteed: bool = True
     labels: NDArray[np.bool_] | None = None
     kinds: Sequence[str | None] | None = None
     metrics: Mapping[str, Any] | None = None
@@ -189,7 +191,8 @@ def _view(kept: _Kept) -> dict[str, Any]:
     data = kept.data
     metrics = data.metrics or {}
     calibrated = len(kept.calibration)
-    promised = math.isfinite(data.threshold) and (calibrated + 1) * data.false_alarm_rate >= 1 - 1e-9
+    enough = (calibrated + 1) * data.false_alarm_rate >= 1 - 1e-9
+    promised = data.guaranteed and enough and math.isfinite(data.threshold)
     scored, flagged = len(kept.scores), int(kept.flagged.sum())
     galleries = [view for view in _galleries(kept) if view is not None]
     return {
