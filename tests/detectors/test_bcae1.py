@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import amiss
+from amiss.data import Collection, Item
 from amiss.data.preprocessing import to_float
+from amiss.errors import UsageError
 from amiss.testing import fitted, task
 
 
@@ -29,3 +32,10 @@ def test_defaults_are_the_papers() -> None:
     assert (settings["epochs"], settings["patience"]) == (300, 8)
     assert (settings["learning_rate"], settings["plateau_factor"], settings["plateau_patience"]) == (1e-3, 0.75, 4)
     assert to_float(np.array([255], np.uint8)) == 1
+
+
+def test_native_size_looks_at_every_image() -> None:
+    items = [Item(str(i), lambda i=i: task().normal[i]) for i in range(99)]  # type: ignore[misc]
+    odd = Item("odd", lambda: task().normal[0][:12])
+    with pytest.raises(UsageError, match=r"one size.*12x16"):
+        amiss.BCAE1(size="native").fit(Collection([*items[:50], odd, *items[50:]]))

@@ -146,7 +146,7 @@ class Decision:
         if self.groups is not None:
             return (
                 f"No false-alarm rate is promised, because the {self.n} held-out normal images come in only "
-                f"{self.groups} groups of related pictures; among them about {wanted} would be flagged."
+                f"{self.groups} groups of related pictures; expect roughly {wanted}, and measure it on other groups."
             )
         images = "image is" if self.n == 1 else "images are"
         return (

@@ -58,7 +58,7 @@ def _print(people: Any, manifest: dict[str, Any], promise: str) -> None:
         ),
         "settings": ", ".join(f"{name}={value}" for name, value in manifest["settings"].items()),
         "fitted": f"{manifest['fitted_on']} with " + ", ".join(f"{k} {v}" for k, v in manifest["versions"].items()),
-        "integrity": "every part matches its SHA-256",
+        "integrity": "weights, graph and reference images match their SHA-256; the manifest is not signed",
     }
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)

@@ -92,6 +92,8 @@ def score(
             progress("score", done + counts.total, len(collection), "")
             if table is not None and counts.total % 256 == 0:
                 table.flush()
+    for note in collection.notes:
+        console(True).print(f"[yellow]note[/]  {plain(note)}")
     _summary(counts, done, detector, out, json_)
     if collector is not None and report is not None:
         console(True).print(f"Report: {plain(collector.write(report))}")

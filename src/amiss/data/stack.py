@@ -82,15 +82,13 @@ class Stack:
     unreadable: list[tuple[str, str]]
 
 
-def sample_pixels(collection: Collection, most: int = 64) -> list[Pixels]:
+def sample_pixels(collection: Collection, most: int = 64) -> Iterator[Pixels]:
     """Up to `most` decoded images, evenly spread; unreadable ones are passed over."""
-    samples: list[Pixels] = []
     for index in np.unique(np.linspace(0, len(collection) - 1, min(most, len(collection))).astype(int)):
         try:
-            samples.append(collection[int(index)].read())
+            yield collection[int(index)].read()
         except (DataError, OSError):
             continue
-    return samples
 
 
 def load_stack(collection: Collection, preprocessing: Preprocessing, progress: Progress = silent) -> Stack:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 Images = str | Path | Sequence[str | Path] | NDArray[Any] | Collection
 
 _REFERENCES = 16
+#: So many images tell colour and size; with size=native all must share one, so all are looked at.
+_SAMPLES = 64
 #: Saving needs the last three; they must not be missed after hours of training.
 _FIT_NEEDS = ("torch", "pytorch_lightning", "onnx", "onnxscript", "safetensors")
 
@@ -166,7 +169,7 @@ class Detector:
         collection = open_images(x, "fit").normal
         if not len(collection):
             raise DataError(f"{collection.title} holds no normal image; nothing can be learnt from it")
-        preprocessing = infer_preprocessing(self._samples(collection), self.size)
+        preprocessing = self._infer_preprocessing(collection)
         stack = load_stack(collection, preprocessing, progress)
         if stack.unreadable and isinstance(x, np.ndarray):
             raise DataError(stack.unreadable[0][1])
@@ -176,11 +179,13 @@ class Detector:
         self._learn(preprocessing, stack, splits, Path(work_dir) if work_dir else None, resume, progress)
         return self
 
-    def _samples(self, collection: Collection) -> list[Any]:
-        samples = sample_pixels(collection)
-        if not samples:
+    def _infer_preprocessing(self, collection: Collection) -> Preprocessing:
+        samples = sample_pixels(collection, len(collection) if self.size == "native" else _SAMPLES)
+        first = next(samples, None)
+        if first is None:
             load_stack(collection[:1], Preprocessing("rgb", 32, 32))  # raises with the reason
-        return samples
+            raise DataError(f"no image of {collection.title} could be read")
+        return infer_preprocessing(itertools.chain([first], samples), self.size)
 
     def _learn(
         self,

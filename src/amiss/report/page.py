@@ -210,7 +210,7 @@ def _view(kept: _Kept) -> dict[str, Any]:
         "calibrated": calibrated,
         "chart": _chart(kept),
         "outcome": _outcome(kept),
-        "achieved": _achieved(metrics),
+        "achieved": _achieved(metrics, calibrated),
         "metrics": [(name, *_interval(metrics.get(key)), told) for key, name, told in _METRICS if _has(metrics, key)],
         "roc": _roc(data, metrics),
         "kinds": _kinds(kept, metrics),
@@ -275,13 +275,17 @@ def _has(metrics: Mapping[str, Any], key: str) -> bool:
     return _interval(metrics.get(key))[0] is not None
 
 
-def _achieved(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+def _achieved(metrics: Mapping[str, Any], calibrated: int) -> dict[str, Any] | None:
     entry = metrics.get("false_alarm_rate")
     if not isinstance(entry, Mapping) or _finite(entry.get("achieved")) is None:
         return None
     view = {key: _finite(entry.get(key)) for key in ("promised", "achieved", "low", "high")}
     low, promised = view["low"], view["promised"]
-    return view | {"broken": low is not None and promised is not None and low > promised}
+    if low is None or promised is None:
+        return view | {"broken": False}
+    # the promise is an average over calibration sets; one of n images is off by this standard deviation (a beta law)
+    luck = math.sqrt(promised * (1 - promised) / (calibrated + 2))
+    return view | {"broken": low > promised + 2 * luck}
 
 
 def _roc(data: ReportData, metrics: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -290,7 +294,7 @@ def _roc(data: ReportData, metrics: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     # The plot is 300 x 300 with its lower left corner at (44, 310).
     path = " ".join(f"{44 + 300 * x:.1f},{310 - 300 * y:.1f}" for x, y in points)
-    achieved = (_achieved(metrics) or {}).get("achieved")
+    achieved = (_achieved(metrics, len(data.calibration_scores)) or {}).get("achieved")
     recall = _interval(metrics.get("recall"))[0]
     here = None
     if achieved is not None and recall is not None:
