@@ -170,12 +170,12 @@ def score_files(model: str, inputs: str) -> float:
 
 def peak_memory(model: str, images: str) -> int:
     """Largest resident memory, in KiB, of scoring a folder into a csv table."""
-    import resource
-
     from amiss.cli import make_app
 
     make_app()(["score", model, images, "--out", f"{images}.csv"], standalone_mode=False)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # not ru_maxrss, which a process inherits from the one that started it
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
 
 
 def memory(folder: Path) -> dict[str, Any]:

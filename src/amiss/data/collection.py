@@ -35,6 +35,25 @@ class Item:
     mask: Path | None = None
 
 
+class LazyItems(Sequence[Item]):
+    """Items made from their names when they are asked for: a name is a tenth of an item, and folders are large."""
+
+    def __init__(self, names: Sequence[str], make: Callable[[str], Item]) -> None:
+        self._names, self._make = names, make
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> LazyItems: ...
+    def __getitem__(self, index: int | slice) -> Item | LazyItems:
+        if isinstance(index, slice):
+            return LazyItems(self._names[index], self._make)
+        return self._make(self._names[index])
+
+
 @dataclass(frozen=True)
 class Collection(Sequence[Item]):
     """An ordered, immutable sequence of `Item`.

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from amiss.data.collection import Collection, Item
+from amiss.data.collection import Collection, Item, LazyItems
 from amiss.data.decode import SUFFIXES, is_image_name, read_image
 from amiss.errors import DataError, UsageError
 
@@ -164,14 +164,19 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, GroupRow]:
     return rows
 
 
-def natural_key(name: str) -> tuple[list[str | int], str]:
-    """A sorting key that counts numbers as numbers.
+def natural_key(name: str) -> str:
+    """A sorting key that counts numbers as numbers; one text, because folders are large and keys are held at once.
 
     >>> sorted(["b", "a10", "a2"], key=natural_key)
     ['a2', 'a10', 'b']
     """
-    parts = re.split("([0-9]+)", name.casefold())  # every second part is a number
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+    # a number stands before any letter, and its length before it: of two numbers the longer is the larger
+    return re.sub("[0-9]+", _numbered, name.casefold()) + "\0" + name
+
+
+def _numbered(match: re.Match[str]) -> str:
+    digits = match[0].lstrip("0")
+    return f"\1{len(digits):03d}{digits}"
 
 
 class _Layout:
@@ -204,12 +209,12 @@ class _Layout:
         names = [name for name in sorted(os.listdir(folder)) if name.lower() in NORMAL_FOLDERS]
         return [f"{base}/{name}" if base else name for name in names if os.path.isdir(os.path.join(folder, name))]
 
-    def items(self, names: Sequence[str], purpose: Purpose, rows: dict[str, GroupRow]) -> list[Item]:
+    def items(self, names: Sequence[str], purpose: Purpose, rows: dict[str, GroupRow]) -> Sequence[Item]:
         prefix = os.path.join(self.root, "").replace(os.sep, "/")
         # Without a normal folder beside them, the names of folders are labels only if evaluation says so.
         labelled = purpose == "eval" or self.mvtec or self.test_alone or bool(self.normal_folders(""))
-        items = []
-        for name in names:
+
+        def item(name: str) -> Item:
             part, _, below = name.partition("/") if self.mvtec or self.test_alone else ("test", "", name)
             kind, slash, _ = below.partition("/")
             if not (slash and labelled and (part == "test" or kind.lower() in NORMAL_FOLDERS)):
@@ -218,17 +223,16 @@ class _Layout:
             kind = (row and row.kind) or kind
             anomalous = kind.lower() not in NORMAL_FOLDERS if kind else None
             full = prefix + name
-            items.append(
-                Item(
-                    full,
-                    partial(read_image, full),
-                    kind=NORMAL_KIND if anomalous is False else sys.intern(kind) or None,
-                    anomalous=anomalous,
-                    group=row.group if row else None,
-                    mask=self.mask(below) if anomalous and self.has_masks else None,
-                )
+            return Item(
+                full,
+                partial(read_image, full),
+                kind=NORMAL_KIND if anomalous is False else sys.intern(kind) or None,
+                anomalous=anomalous,
+                group=row.group if row else None,
+                mask=self.mask(below) if anomalous and self.has_masks else None,
             )
-        return items
+
+        return LazyItems(names, item)
 
     def mask(self, below: str) -> Path | None:
         path = os.path.join(self.masks, f"{os.path.splitext(below)[0]}_mask.png")

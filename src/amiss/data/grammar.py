@@ -92,6 +92,8 @@ def _open_several(sources: Sequence[str], purpose: Purpose) -> Collection:
     if not sources:
         raise UsageError("the list of images is empty; give at least one path, pattern or known set")
     parts = [_open_one(source, purpose) for source in sources]
+    if len(parts) == 1:
+        return parts[0]
     items = [item for part in parts for item in part]
     title = " + ".join(part.title for part in parts) if len(parts) <= 3 else f"{len(parts)} sources"
     notes = dict.fromkeys(note for part in parts for note in part.notes)
