@@ -14,7 +14,7 @@ import amiss
 SOURCE = Path(amiss.__file__).parent
 #: From the ground up; a room may import its own floor and those below.
 FLOORS = (
-    ("errors", "progress", "machine", "files", "manifest"),
+    ("errors", "progress", "machine", "files", "manifest", "maps"),
     ("versions", "calibration", "metrics", "data", "networks", "objectives", "anomalies"),
     ("training",),
     ("engines", "export"),

@@ -161,12 +161,13 @@ def _write_heatmap(detector: Detector, row: Row, folder: Path) -> None:
     from PIL import Image
 
     from ..files import atomic_write
+    from ..maps import smoothed
     from ..report.heatmap import overlay
 
     scale = detector.map_scale_
     assert scale is not None
     assert row.map is not None
-    picture = Image.fromarray(overlay(row.item.read(), row.map, scale.threshold, scale.floor))
+    picture = Image.fromarray(overlay(row.item.read(), smoothed(row.map), scale.threshold, scale.floor))
     # the end of the path for people, a digest of all of it because two images may end alike
     readable = re.sub(r"[^\w.-]+", "_", row.item.name)[-_LONGEST_NAME:].strip("_.")
     unique = hashlib.sha256(row.item.name.encode("utf-8", "surrogateescape")).hexdigest()[:8]

@@ -24,6 +24,7 @@ from ..data.stack import Stack, load_stack, sample_pixels
 from ..engines import Engine, Output, check_engine
 from ..errors import DataError, NoMapError, NotFittedError, TrainingError, UsageError
 from ..files import make_folder
+from ..maps import smoothed
 from ..progress import Progress, silent
 from .settings import check_settings, setting
 
@@ -45,7 +46,7 @@ _FIT_NEEDS = ("torch", "pytorch_lightning", "onnx", "onnxscript", "safetensors")
 
 @dataclass(frozen=True)
 class MapScale:
-    """The scale on which maps are shown, from calibration normals.
+    """The scale on which smoothed maps are shown, from calibration normals.
 
     Attributes:
         floor: their median place; at or below it nothing is shown.
@@ -263,8 +264,9 @@ class Detector:
         self.precision_choice_ = {"machine": versions.machine(), "precision": chosen}
 
     def _scale_of(self, maps: NDArray[np.float32]) -> MapScale:
-        highest = maps.reshape(len(maps), -1).max(axis=1)
-        return MapScale(float(np.median(maps)), Decision(highest, self.false_alarm_rate).threshold)
+        shown = smoothed(maps)
+        highest = shown.reshape(len(shown), -1).max(axis=1)
+        return MapScale(float(np.median(shown)), Decision(highest, self.false_alarm_rate).threshold)
 
     def _record(self, collection: Collection, stack: Stack, splits: Splits) -> None:
         self.notes_ = list(collection.notes)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..maps import smoothed
 from .page import Picture, ReportData, write_report
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class ReportCollector:
                 score=row.score,
                 p_value=row.p_value,
                 is_anomaly=row.is_anomaly,
-                map=row.map,
+                map=None if row.map is None else smoothed(row.map),
                 kind=row.item.kind,
                 note=None,
             )
