@@ -120,6 +120,15 @@ def test_an_exploding_learning_rate_is_explained_and_leaves_the_detector_unfitte
     assert not hasattr(detector, "calibration_scores_")
 
 
+def test_a_failed_refit_leaves_the_older_fit_whole() -> None:
+    detector = amiss.ADACL(epochs=1, fewest_steps=2).fit(task().normal[:30])
+    scores, splits = detector.score(task().unseen[:20]).scores, detector.splits_
+    with pytest.raises(TrainingError):
+        detector.set_params(learning_rate=1e30).fit(task().normal[40:80])
+    assert detector.splits_ is splits
+    np.testing.assert_array_equal(detector.score(task().unseen[:20]).scores, scores)
+
+
 def test_training_leaves_the_global_random_state_alone() -> None:
     before = torch.random.get_rng_state()
     amiss.ADACL(epochs=1, fewest_steps=2).fit(task().normal[:30])

@@ -176,8 +176,8 @@ class Detector:
             raise DataError(stack.unreadable[0][1])
         splits = split_normals([item.group for item in stack.items], stack.digests, self.seed)
         splits = dataclasses.replace(splits, calibrate=_without_copies(splits.calibrate, stack.digests))
-        self._record(collection, stack, splits)
         self._learn(preprocessing, stack, splits, Path(work_dir) if work_dir else None, resume, progress)
+        self._record(collection, stack, splits)  # last: a fit that fails leaves an older one whole
         return self
 
     def _infer_preprocessing(self, collection: Collection) -> Preprocessing:
