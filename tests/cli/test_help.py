@@ -86,3 +86,13 @@ def test_readme_commands_are_understood(run: Run) -> None:
         text = run(verb, "--help").well().out
         for option in options:
             assert option in text
+
+
+def test_ctrl_c_is_a_failure_like_others(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from amiss.cli import methods
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(methods, "_facts", interrupt)
+    run("methods").failed(1, "stopped")

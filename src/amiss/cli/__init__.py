@@ -12,6 +12,7 @@ import typer
 from ..errors import AmissError, UsageError
 
 _NOT_VERBS = ("console",)
+_INTERRUPTED = 130
 _EPILOG = """\b
 Start with:
   amiss demo
@@ -59,6 +60,11 @@ def main() -> None:
     except OSError as error:
         print(f"amiss: {error}", file=sys.stderr)
         sys.exit(1)
+    except SystemExit as left:
+        if left.code == _INTERRUPTED:  # typer's own answer to Ctrl-C
+            print("amiss: stopped", file=sys.stderr)
+            sys.exit(1)
+        raise
     except KeyboardInterrupt:
         print("amiss: stopped", file=sys.stderr)
         sys.exit(1)
