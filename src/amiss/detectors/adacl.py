@@ -11,6 +11,7 @@ from .settings import setting
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
+    from torch.optim import Optimizer
 
     from ..training.stage import Batch, Stage
 
@@ -60,8 +61,8 @@ class ADACL(Detector):
 
         from ..training.stage import Player, Schedule, Stage
 
-        def one_cycle(optimizer: object, steps: int) -> OneCycleLR:
-            return OneCycleLR(optimizer, max_lr=3 * self.learning_rate, total_steps=steps)  # type: ignore[arg-type]
+        def one_cycle(optimizer: Optimizer, steps: int) -> OneCycleLR:
+            return OneCycleLR(optimizer, max_lr=3 * self.learning_rate, total_steps=steps)
 
         kinds = self._kinds()
 

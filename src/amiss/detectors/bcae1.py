@@ -10,6 +10,7 @@ from .settings import setting
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
+    from torch.optim import Optimizer
 
     from ..training.stage import Batch, Stage
 
@@ -50,8 +51,8 @@ class BCAE1(Detector):
 
         from ..training.stage import Player, Schedule, Stage
 
-        def plateau(optimizer: object, steps: int) -> ReduceLROnPlateau:
-            return ReduceLROnPlateau(optimizer, factor=self.plateau_factor, patience=self.plateau_patience)  # type: ignore[arg-type]
+        def plateau(optimizer: Optimizer, steps: int) -> ReduceLROnPlateau:
+            return ReduceLROnPlateau(optimizer, factor=self.plateau_factor, patience=self.plateau_patience)
 
         def terms(batch: Batch) -> dict[str, Tensor]:
             return {"reconstruction error": scorer(batch.images)["score"].mean()}
