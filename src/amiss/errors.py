@@ -52,3 +52,7 @@ class TrainingError(AmissError, RuntimeError):
 
 class NoMapError(AmissError, NotImplementedError):
     """The method answers once for the whole image and has no anomaly map."""
+
+
+class DegenerateTrainingWarning(UserWarning):
+    """Training ended, but looks wrong (a collapsed centre, an adversary that wins); the message names the cure."""

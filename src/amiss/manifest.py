@@ -42,6 +42,7 @@ class SplitFacts(_Strict):
     stop: Part
     calibrate: Part
     source: str
+    labelled: Part | None = None
 
 
 class StageRecord(_Strict):
@@ -50,6 +51,7 @@ class StageRecord(_Strict):
     stage: str
     epochs: int
     chosen_epoch: int
+    chosen_by: str = "held-out normals"
     better: Literal["min", "max"]
     steps_per_epoch: int
     seconds: float

@@ -139,7 +139,7 @@ def _restore(manifest: Manifest, parts: dict[str, bytes]) -> Detector:
     if "torch" not in manifest.calibration:
         raise ModelFileError("it holds no float32 calibration scores")
     shape, scale = manifest.preprocessing, manifest.map_scale
-    if (scale is None) == detector.has_map:
+    if (scale is None) == detector.gives_map:
         raise ModelFileError(f"its map scale does not suit the method {manifest.method}")
     detector.preprocessing_ = Preprocessing(shape.colour, shape.height, shape.width)
     detector.calibration_scores_ = {
@@ -160,7 +160,7 @@ def _restore(manifest: Manifest, parts: dict[str, bytes]) -> Detector:
 def _load_scorer(detector: Detector, weights: bytes) -> Any:
     from safetensors.torch import load as load_tensors
 
-    scorer = detector.build(detector.preprocessing_.shape)
+    scorer = detector.scorer_for(detector.preprocessing_.shape)
     scorer.load_state_dict(load_tensors(weights))
     return scorer.eval()
 

@@ -47,7 +47,7 @@ def test_players_move_their_own_parameters_as_often_as_they_should() -> None:
         Player("second", [network.other], raise_other, 1.0, every_epochs=2, optimizer=SGD),
     ]
     stage = Stage("fit", players, 4, lambda images, generator: -float(network.value))
-    (record,) = run_stages(network, [stage], DATA, run())
+    (record,) = run_stages(network, [stage], DATA, run()).records
     steps = 3  # 20 images in batches of 8
     assert record["steps_per_epoch"] == steps
     assert float(network.value.detach()) == pytest.approx(4 * steps, rel=1e-5)
@@ -64,7 +64,7 @@ def test_the_best_epoch_is_kept_and_patience_ends() -> None:
     stage = Stage(
         "fit", [Player("p", [network.value], terms, 1.0, optimizer=SGD)], 8, lambda i, g: next(figures), patience=2
     )
-    (record,) = run_stages(network, [stage], DATA, run())
+    (record,) = run_stages(network, [stage], DATA, run()).records
     # Lightning counts epochs without a smaller figure: an equal one does not count as better for stopping
     assert record["epochs"] == 4
     assert record["chosen_epoch"] == 4

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,6 +23,8 @@ Examples:
   amiss fit 'monday/*.png' 'tuesday/*.png' --out part.amiss --false-alarm-rate 0.001
   amiss fit fashion-mnist:train:normal=3 --out dress.amiss --method bcae1 --epochs 30
   amiss fit parts/good --out part.amiss --set size=96x192 --set batch_size=32
+  amiss fit parts/good --anomalies parts/bad --out part.amiss --method adnl
+  amiss fit frames/normal --out scene.amiss --set patch=30:25
   amiss fit parts/good --out part.amiss --resume        # go on after a power cut
 """
 
@@ -34,6 +37,17 @@ def fit(
     normal: Annotated[list[str], typer.Argument(metavar="NORMAL", help="Normal images.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Model file to write.", show_default=False)],
     method: Annotated[str, typer.Option(help="See: amiss methods.")] = "adacl",
+    anomalies: Annotated[
+        list[str] | None,
+        typer.Option(help="Labelled anomalies to learn from, for methods that can; repeatable.", show_default=False),
+    ] = None,
+    validation: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Labelled images of both kinds that choose the epoch; a choice that has seen anomalies. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting; see: amiss methods NAME.")
     ] = None,
@@ -48,7 +62,7 @@ def fit(
 ) -> None:
     from ..detectors import get_method
     from ..detectors.settings import check_settings, parse_settings
-    from ..errors import TrainingError, UsageError
+    from ..errors import DegenerateTrainingWarning, TrainingError, UsageError
     from ..files import check_writable
 
     kind = get_method(method)
@@ -68,7 +82,16 @@ def fit(
     work_dir = out.with_name(out.name + ".partial")
     try:
         with progress_bar() as progress:
-            detector.fit(normal, work_dir=work_dir, resume=resume, progress=progress)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DegenerateTrainingWarning)  # the notes below say the same
+                detector.fit(
+                    normal,
+                    anomalies=anomalies,
+                    validation=validation,
+                    work_dir=work_dir,
+                    resume=resume,
+                    progress=progress,
+                )
             detector.save(out)
     except KeyboardInterrupt:
         raise TrainingError("stopped; the same command with --resume goes on behind the last whole epoch") from None
@@ -82,7 +105,7 @@ def _report(detector: object, method: str, out: Path, json_: bool) -> None:
     assert isinstance(detector, Detector)
     counts = {part: detector.splits_[part]["count"] for part in ("train", "stop", "calibrate")}
     channels, height, width = detector.preprocessing_.shape
-    stage = detector.training_["stages"][-1]
+    stages = detector.training_["stages"]
     decision = detector.decision_
     if json_:
         print_json(
@@ -109,10 +132,20 @@ def _report(detector: object, method: str, out: Path, json_: bool) -> None:
     colour = "gray" if channels == 1 else "colour"
     people.print(
         f"[bold]{type(detector).__name__}[/] learnt from {counts['train']} {colour} images at {height}x{width} in "
-        f"{stage['seconds']:.0f} s; {counts['stop']} others chose epoch {stage['chosen_epoch']} of {stage['epochs']}, "
-        f"{counts['calibrate']} others set the threshold."
+        f"{sum(stage['seconds'] for stage in stages):.0f} s; {_choice(stages, counts['stop'])}{counts['calibrate']} "
+        "others set the threshold."
     )
     mark = "[green]promise[/]" if decision.guaranteed else "[yellow]caution[/]"
     people.print(f"{mark}  {plain(decision.explain())}")
     name, size = plain(str(out)), out.stat().st_size / 1e6
     people.print(f"Wrote [bold]{name}[/] ({size:.1f} MB). Next:  amiss score {name} FOLDER")
+
+
+def _choice(stages: list[dict[str, Any]], stop: int) -> str:
+    """How the epoch was chosen, in words; empty for methods without epochs."""
+    for stage in stages:
+        if stage["chosen_by"] == "held-out normals":
+            return f"{stop} others chose epoch {stage['chosen_epoch']} of {stage['epochs']}, "
+        if stage["chosen_by"].startswith("labelled"):
+            return f"epoch {stage['chosen_epoch']} of {stage['epochs']} was chosen by {stage['chosen_by']}; "
+    return ""

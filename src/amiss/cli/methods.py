@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated, Any
 
 import typer
@@ -60,14 +59,16 @@ def _print_one(row: dict[str, str], method: Any) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from ..detectors.settings import settings_of
+
     people = console()
     people.print(f"[bold]{row['name']}[/]  {row['title']}  ({row['paper']})")
     people.print(f"{row['family']}; needs {row['needs']}; good for {row['good_for']}")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("--set", "default", "meaning"):
         table.add_column(column, overflow="fold")
-    for item in dataclasses.fields(method):
+    for name, item in settings_of(method).items():
         choices = item.metadata["choices"]
         meaning = item.metadata["help"] + (f" [{', '.join(choices)}]" if choices else "")
-        table.add_row(item.name, escape(str(item.default)), escape(meaning))
+        table.add_row(name, escape(str(item.default)), escape(meaning))
     people.print(table)

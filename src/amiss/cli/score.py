@@ -65,7 +65,7 @@ def score(
         raise UsageError("--resume continues a table, so it needs --out")
     detector = load(model, engine)
     if heatmaps is not None:
-        if not detector.has_map:
+        if not detector.gives_map:
             raise UsageError(f"{type(detector).__name__} has no anomaly map to write; fit with --method bcae1 for maps")
         make_folder(heatmaps)
     collection = open_images(inputs, "score")

@@ -13,7 +13,8 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     from .base import Detector
 
-_NOT_METHODS = ("base", "settings")
+#: What methods share.
+_NOT_METHODS = ("base", "labelled", "reconstructor", "settings")
 
 
 @functools.cache

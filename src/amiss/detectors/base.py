@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import itertools
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,21 +19,31 @@ from numpy.typing import NDArray
 from .. import versions
 from ..calibration import Decision
 from ..data import Collection, open_images
+from ..data.patches import cut_patches, parse_patch
 from ..data.preprocessing import Preprocessing, infer_preprocessing, parse_size, to_float
 from ..data.splits import Splits, split_normals
 from ..data.stack import Stack, load_stack, sample_pixels
 from ..engines import Engine, Output, check_engine
-from ..errors import DataError, NoMapError, NotFittedError, TrainingError, UsageError
+from ..errors import (
+    DataError,
+    DegenerateTrainingWarning,
+    NoMapError,
+    NotFittedError,
+    TrainingError,
+    UsageError,
+)
 from ..files import make_folder
 from ..maps import smoothed
 from ..progress import Progress, silent
-from .settings import check_settings, setting
+from .labelled import Labelled
+from .settings import Settable, check_settings, setting, settings_of
 
 if TYPE_CHECKING:
     from torch import nn
 
     from ..scoring import Row
-    from ..training.stage import Stage
+    from ..training.loop import TrainingData
+    from ..training.stage import Computation, Stage
 
 #: What `fit` and `score` take: a path, glob or known set, several of them, an array (n, h, w[, c]), or a collection.
 Images = str | Path | Sequence[str | Path] | NDArray[Any] | Collection
@@ -41,6 +52,7 @@ _REFERENCES = 16
 #: So many images tell colour and size; with size=native all must share one, so all are looked at.
 _SAMPLES = 64
 #: Saving needs the last three; they must not be missed after hours of training.
+_LEARNERS = "try the method adnl, or an autoencoder with negative=bounded"
 _FIT_NEEDS = ("torch", "pytorch_lightning", "onnx", "onnxscript", "safetensors")
 
 
@@ -80,7 +92,7 @@ class Scores:
 
 
 @dataclass(kw_only=True, eq=False)
-class Detector:
+class Detector(metaclass=Settable):
     """A visual anomaly detector; see the methods for what each learns.
 
     Constructors only store; `fit` checks. What fitting learns ends in an underscore: `preprocessing_`,
@@ -103,6 +115,9 @@ class Detector:
     batch_size: int = setting(64, "normal images in each training step", low=2)
     learning_rate: float = setting(1e-3, "of the optimizer", low=0.0)
     false_alarm_rate: float = setting(0.01, "share of normal images that may be flagged", low=1e-6, high=0.5)
+    patch: str = setting("none", "score overlapping patches: none, SIZE or SIZE:STRIDE in pixels")
+    patch_score: str = setting("max", "an image's score from its patches'", choices=("max", "top_mean"))
+    patch_top: int = setting(5, "patches that top_mean averages, the highest ones", low=1)
     device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda", "mps"))
     precision: str = setting("auto", "of training", choices=("auto", "float32", "bfloat16"))
 
@@ -110,27 +125,44 @@ class Detector:
         """The untrained scorer for prepared images of `shape` (c, h, w); each method's own."""
         raise NotImplementedError
 
-    def stages(self, scorer: nn.Module) -> list[Stage]:
-        """How the scorer is trained; each method's own."""
+    def stages(self, scorer: Any) -> Sequence[Stage | Computation]:
+        """How what `build` made is trained; each method's own."""
         raise NotImplementedError
+
+    def finish(self, scorer: Any) -> nn.Module:
+        """The trained scorer as it is saved: the same, unless a method rewrites it (fused kernels)."""
+        finished: nn.Module = scorer
+        return finished
+
+    def learns_from_anomalies(self) -> bool:
+        """Can `fit` use labelled anomalies?"""
+        return False
+
+    @property
+    def gives_map(self) -> bool:
+        """Does the scorer answer for every place of the image? With patches, every method's does."""
+        return self.has_map or self.patch != "none"
 
     def check(self) -> None:
         """Raises `UsageError` for settings that cannot be meant; methods add what only they know."""
         check_settings(type(self), self.get_params())
         if self.size not in ("auto", "native"):
             parse_size(self.size)
+        if self.patch != "none":
+            parse_patch(self.patch)
 
     # -- scikit-learn's conventions ------------------------------------------------------------------------------------
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The settings by name, as the constructor takes them."""
-        return {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        return {name: getattr(self, item.name) for name, item in settings_of(type(self)).items()}
 
     def set_params(self, **settings: Any) -> Self:
         """Change settings by name. Raises `UsageError` for an unknown one."""
         check_settings(type(self), settings)
+        known = settings_of(type(self))
         for name, value in settings.items():
-            setattr(self, name, value)
+            setattr(self, known[name].name, value)
         return self
 
     # -- learning ------------------------------------------------------------------------------------------------------
@@ -140,6 +172,8 @@ class Detector:
         x: Images,
         y: object = None,
         *,
+        anomalies: Images | None = None,
+        validation: Images | None = None,
         work_dir: str | Path | None = None,
         resume: bool = False,
         progress: Progress = silent,
@@ -150,19 +184,25 @@ class Detector:
             x: normal images; of a labelled set only the normal ones are used. 70 % train, 10 % choose the epoch, 20 %
                 (at most 1,000) calibrate the decision.
             y: ignored, for scikit-learn's sake.
+            anomalies: labelled anomalies to learn from, for methods that can; items labelled normal are left out.
+            validation: labelled images of both kinds whose AUROC chooses the epoch, as some papers do. The record then
+                says that the choice has seen anomalies.
             work_dir: folder for a checkpoint after every epoch.
             resume: go on from `work_dir`'s checkpoint to the result of an unbroken run.
             progress: told what is done of how much.
 
-        Returns: itself, fitted.
+        Returns: itself, fitted. Warns with `DegenerateTrainingWarning` where training looks wrong; the same sentences
+        are kept in `notes_`.
 
         Raises:
-            UsageError: a setting out of range.
+            UsageError: a setting out of range, or anomalies for a method that cannot use any.
             DataError: too few images, or images that cannot be read.
             MissingExtraError: torch or Lightning is not installed.
             TrainingError: a loss that is not finite, or a resume with other data or settings.
         """
         self.check()
+        if anomalies is not None and not self.learns_from_anomalies():
+            raise UsageError(f"{type(self).__name__} with these settings does not learn from anomalies; {_LEARNERS}")
         versions.require("train", f"fitting {type(self).__name__}", *_FIT_NEEDS)
         from ..training.choose import training_device
 
@@ -176,8 +216,12 @@ class Detector:
             raise DataError(stack.unreadable[0][1])
         splits = split_normals([item.group for item in stack.items], stack.digests, self.seed)
         splits = dataclasses.replace(splits, calibrate=_without_copies(splits.calibrate, stack.digests))
-        self._learn(preprocessing, stack, splits, Path(work_dir) if work_dir else None, resume, progress)
-        self._record(collection, stack, splits)  # last: a fit that fails leaves an older one whole
+        labelled = Labelled.load(anomalies, validation, preprocessing, stack.digests, progress)
+        run_folder = Path(work_dir) if work_dir else None
+        found = self._learn(preprocessing, stack, splits, labelled, run_folder, resume, progress)
+        self._record(collection, stack, splits, labelled, found)  # last: a fit that fails leaves an older one whole
+        for sentence in found:
+            warnings.warn(sentence, DegenerateTrainingWarning, stacklevel=2)
         return self
 
     def _infer_preprocessing(self, collection: Collection) -> Preprocessing:
@@ -193,28 +237,30 @@ class Detector:
         preprocessing: Preprocessing,
         stack: Stack,
         splits: Splits,
+        labelled: Labelled,
         work_dir: Path | None,
         resume: bool,
         progress: Progress,
-    ) -> None:
+    ) -> list[str]:
         import torch
 
         from ..training.choose import training_device, training_precision
-        from ..training.loop import RunSettings, TrainingData, run_stages
+        from ..training.loop import RunSettings, run_stages
 
         if work_dir is not None:
-            self._claim(work_dir, resume, stack, preprocessing)
+            self._claim(work_dir, resume, stack, labelled, preprocessing)
+        data = self._training_data(stack, splits, labelled)
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            scorer = self.build(preprocessing.shape)
+            inner = self.build(data.train.shape[1:])
+            stages = self.stages(inner)
         device = training_device(self.device)
-        precision = training_precision(self.precision, device, scorer)
+        precision = training_precision(self.precision, device, inner)
         run = RunSettings(self.seed, self.batch_size, device, precision, work_dir, resume, progress)
-        data = TrainingData(stack.images[splits.train], stack.images[splits.stop])
-        records = run_stages(scorer, self.stages(scorer), data, run)
+        outcome = run_stages(inner, stages, data, run)
         self.preprocessing_ = preprocessing
-        self.training_: dict[str, Any] = {"device": device, "precision": precision, "stages": records}
-        self._scorer: nn.Module | None = scorer
+        self.training_: dict[str, Any] = {"device": device, "precision": precision, "stages": outcome.records}
+        self._scorer: nn.Module | None = self._whole(self.finish(inner), preprocessing.shape)
         self._graph: bytes | None = None
         self._engine: Engine | None = None
         self._weights = b""
@@ -222,14 +268,42 @@ class Detector:
         self._calibration_images: NDArray[Any] | None = stack.images[splits.calibrate]
         self._reference = stack.images[splits.train[:_REFERENCES]]
         self._calibrate()
+        return outcome.warnings
 
-    def _claim(self, work_dir: Path, resume: bool, stack: Stack, preprocessing: Preprocessing) -> None:
+    def _training_data(self, stack: Stack, splits: Splits, labelled: Labelled) -> TrainingData:
+        from ..training.loop import TrainingData
+
+        train, stop = stack.images[splits.train], stack.images[splits.stop]
+        if self.patch == "none":
+            return TrainingData(train, stop, labelled.anomalies, labelled.validation)
+        if labelled.anomalies is not None or labelled.validation is not None:
+            raise UsageError("patches of labelled anomalies are mostly normal; set patch=none to use anomalies")
+        return TrainingData(*(cut_patches(part, *parse_patch(self.patch), self.seed) for part in (train, stop)))
+
+    def scorer_for(self, shape: tuple[int, int, int]) -> nn.Module:
+        """The untrained scorer for prepared images (c, h, w), of the structure in which a trained one is saved."""
+        if self.patch == "none":
+            return self.finish(self.build(shape))
+        side, _ = parse_patch(self.patch)
+        return self._whole(self.finish(self.build((shape[0], side, side))), shape)
+
+    def _whole(self, inner: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
+        if self.patch == "none":
+            return inner
+        from ..networks.patches import PatchScorer
+
+        return PatchScorer(inner, shape, *parse_patch(self.patch), self.patch_top if self.patch_score != "max" else 1)
+
+    def _claim(
+        self, work_dir: Path, resume: bool, stack: Stack, labelled: Labelled, preprocessing: Preprocessing
+    ) -> None:
         """Checkpoints of other data or settings are never continued."""
         claim = {
             "method": type(self).__name__,
             "settings": self.get_params(),
             "preprocessing": preprocessing.to_dict(),
             "images": digest_of(stack.digests),
+            "labelled": digest_of(labelled.digests),
         }
         path = work_dir / "run.json"
         if resume and path.exists():
@@ -268,8 +342,10 @@ class Detector:
         highest = shown.reshape(len(shown), -1).max(axis=1)
         return MapScale(float(np.median(shown)), Decision(highest, self.false_alarm_rate).threshold)
 
-    def _record(self, collection: Collection, stack: Stack, splits: Splits) -> None:
-        self.notes_ = list(collection.notes)
+    def _record(
+        self, collection: Collection, stack: Stack, splits: Splits, labelled: Labelled, found: Sequence[str]
+    ) -> None:
+        self.notes_ = [*collection.notes, *labelled.notes, *found]
         if stack.unreadable:
             name, reason = stack.unreadable[0]
             self.notes_.append(f"{len(stack.unreadable)} unreadable file(s) were left out; the first, {name}: {reason}")
@@ -278,6 +354,12 @@ class Detector:
         for part, indices in parts.items():
             digests = [stack.digests[index] for index in indices]
             self.splits_[part] = {"count": len(digests), "digest": digest_of(digests), "images": digests}
+        if labelled.digests:
+            self.splits_["labelled"] = {
+                "count": len(labelled.digests),
+                "digest": digest_of(labelled.digests),
+                "images": labelled.digests,
+            }
         self.splits_["source"] = collection.title
         names = [stack.items[index].name for index in splits.calibrate]
         self.splits_["calibrate"]["names"] = names
@@ -323,9 +405,9 @@ class Detector:
             NoMapError: the method has none.
             DataError: an image cannot be read.
         """
-        if not self.has_map:
+        if not self.gives_map:
             raise NoMapError(
-                f"{type(self).__name__} answers once for the whole image and has no anomaly map; try BCAE1"
+                f"{type(self).__name__} answers once for the whole image and has no map; set patch, or try BCAE1"
             )
         maps = []
         for row in self._rows(x, silent):
@@ -395,7 +477,11 @@ class Detector:
     def scoring_batch_(self) -> int:
         """Images scored together: as many as make about four million values, from 1 to 256."""
         channels, height, width = self.preprocessing_.shape
-        return max(1, min(256, (4 << 20) // (channels * height * width)))
+        values = channels * height * width
+        if self.patch != "none":
+            side, stride = parse_patch(self.patch)
+            values *= max(1, side // stride) ** 2
+        return max(1, min(256, (4 << 20) // values))
 
     def _run_all(self, engine: Engine, images: NDArray[Any]) -> Output:
         step = self.scoring_batch_
@@ -409,6 +495,13 @@ class Detector:
             raise NotFittedError(
                 f"this {type(self).__name__} is not fitted; call fit first, or amiss.load a model file"
             )
+
+    def torch_scorer(self) -> nn.Module:
+        """The fitted scorer as a torch module, in float32 on the CPU, for scoring; needs the extra `train`."""
+        self.require_fitted()
+        versions.require("train", "the scorer as a torch module", "torch", "safetensors")
+        assert self._scorer is not None
+        return self._scorer.to("cpu").eval()
 
     # -- keeping -------------------------------------------------------------------------------------------------------
 

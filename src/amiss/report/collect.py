@@ -117,7 +117,7 @@ class ReportCollector:
         lines = list((self._metrics or {}).get("notes", []))
         if self._error_count > len(self._errors):
             lines.append(f"{self._error_count} files could not be read; the first {_LISTED_ERRORS} are listed.")
-        if not self._detector.has_map:
+        if not self._detector.gives_map:
             lines.append(f"{type(self._detector).__name__} answers for the whole picture and shows no map of where.")
         return lines
 

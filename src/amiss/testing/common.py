@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..detectors.base import Detector
+from ..detectors.settings import settings_of
 from ..engines import allowed_difference
-from ..errors import AmissError, DataError, NoMapError, NotFittedError, UsageError
+from ..errors import AmissError, DataError, DegenerateTrainingWarning, NoMapError, NotFittedError, UsageError
 from ..metrics import Ranking
 
 Check = Callable[[type[Detector]], None]
@@ -43,7 +45,10 @@ def check(function: Check) -> Check:
     """Register a common check under its name."""
 
     def run(method: type[Detector]) -> None:
-        if function.__name__ not in method.excused_checks:
+        if function.__name__ in method.excused_checks:
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DegenerateTrainingWarning)  # fits of one epoch are; `learns` allows none
             function(method)
 
     functools.update_wrapper(run, function)
@@ -76,13 +81,20 @@ def task() -> Task:
 
 
 def _settings(method: type[Detector], **changes: Any) -> dict[str, Any]:
-    return {"seed": 0, "epochs": min(method().epochs, 12), "false_alarm_rate": 0.1} | changes
+    """Few epochs and few filters: the checks ask how a method behaves, not how well it does."""
+    settings = {"seed": 0, "epochs": min(method().epochs, 12), "false_alarm_rate": 0.1}
+    if "filters" in settings_of(method):
+        filters = [min(32, max(8, int(width) // 4)) for width in method().get_params()["filters"].split(",")]
+        settings["filters"] = ",".join(map(str, filters))
+    return settings | changes
 
 
 def fitted(method: type[Detector]) -> Detector:
     """The one small fit that serves all checks of a class; checks must not change it."""
     if method not in _FITTED:
-        _FITTED[method] = method(**_settings(method)).fit(task().normal)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DegenerateTrainingWarning)
+            _FITTED[method] = method(**_settings(method)).fit(task().normal)
     return _FITTED[method]
 
 
@@ -259,6 +271,34 @@ def any_shape_fits(method: type[Detector]) -> None:
         detector = method(**_settings(method, epochs=1, size="native")).fit(images)
         assert detector.preprocessing_.shape == (3 if len(shape) == 3 else 1, *shape[:2])
         assert np.isfinite(detector.score(images).scores).all()
+
+
+@check
+def patches_give_maps(method: type[Detector]) -> None:
+    """Any method works on overlapping patches, and then has a map, also where patches do not divide the image."""
+    images = task().normal[:24]
+    detector = method(**_settings(method, epochs=1, size="17x19", patch="12:5")).fit(images)
+    assert detector.gives_map
+    maps = detector.anomaly_map(images[:3])
+    assert maps.shape == (3, 17, 19)
+    assert np.isfinite(maps).all()
+    assert np.isfinite(detector.score(images).scores).all()
+    _raises(UsageError, lambda: method(patch="12:40").fit(images), "patch")
+
+
+@check
+def anomalies_teach_or_are_refused(method: type[Detector]) -> None:
+    """Labelled anomalies are learnt from, named in the record and raise the figures; or there is a clear error."""
+    taught, unseen = task().unseen[task().anomalous], task().unseen
+    half = taught[::2]
+    if not method().learns_from_anomalies():
+        _raises(UsageError, lambda: method().fit(task().normal, anomalies=half), "anomalies")
+        return
+    detector = method(**_settings(method)).fit(task().normal, anomalies=half)
+    assert detector.splits_["labelled"]["count"] == len(half)
+    before = Ranking(fitted(method).score(unseen).scores, task().anomalous).auroc()
+    after = Ranking(detector.score(unseen).scores, task().anomalous).auroc()
+    assert after >= before, f"AUROC {before:.3f} without labelled anomalies, {after:.3f} with them"
 
 
 @check

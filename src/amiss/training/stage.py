@@ -1,11 +1,13 @@
-"""What training is made of: stages, each with players that minimise their own terms."""
+"""What training is made of: stages, each with players that minimise their own terms, and computations in between."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
+import torch
 from torch import Generator, Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -18,10 +20,12 @@ class Batch:
     Attributes:
         images: (n, c, h, w) float32 in [0, 1], normal images on the training device.
         generator: of the CPU, seeded by seed, stage, epoch and step, so that a resumed run draws the same numbers.
+        anomalies: (m, c, h, w) labelled anomalies, where any were given; all of them, or as many as a batch holds.
     """
 
     images: Tensor
     generator: Generator
+    anomalies: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,9 @@ class Player:
         terms: batch -> named scalar terms, already weighted; their sum is minimised.
         learning_rate: the optimizer's.
         schedule: makes the learning-rate schedule from the optimizer and the number of steps of the whole stage.
-        every_epochs: the player moves only in every n-th epoch.
+        every_epochs: the player moves only in every n-th epoch, the first among them.
+        every_steps: the player moves only on every n-th batch of these.
+        moves: so many steps on each batch, each with anomalies drawn anew.
     """
 
     name: str
@@ -51,7 +57,13 @@ class Player:
     learning_rate: float
     schedule: Schedule | None = None
     every_epochs: int = 1
+    every_steps: int = 1
+    moves: int = 1
     optimizer: Callable[..., Optimizer] = AdamW
+
+
+Monitor = Callable[[Tensor, Generator], float]
+Diagnosis = Callable[[Sequence[Mapping[str, float]]], list[str]]
 
 
 @dataclass(frozen=True)
@@ -63,16 +75,85 @@ class Stage:
         players: move one after the other on every batch.
         epochs: at most so many.
         monitor: figure computed on the stop images (n, c, h, w) after each epoch, with a generator that is the same
-            every time; it chooses the epoch and never sees an anomaly.
+            every time; it never sees an anomaly. None where no figure means anything.
         better: whether a small or a large figure is good.
         patience: epochs without a better figure after which the stage ends; None never ends early.
         fewest_steps: an epoch passes through few images several times, until it has made so many steps.
+        keep: the weights of the epoch with the best figure, or of the last one.
+        beside: networks that only training needs (a discriminator); they are no part of the saved model.
+        needs_anomalies: the stage is left out where no labelled anomalies were given.
+        frozen: batch normalisation and dropout stay as in scoring.
+        batch_size: instead of the detector's.
+        measure: further figures of the stop images after each epoch, for the record and the diagnosis.
+        after_epoch: told the epoch (from 0) and a folder that lasts as long as the training.
+        diagnose: from the figures of all epochs to warnings, each naming its cure.
     """
 
     name: str
     players: Sequence[Player]
     epochs: int
-    monitor: Callable[[Tensor, Generator], float]
+    monitor: Monitor | None
     better: Literal["min", "max"] = "min"
     patience: int | None = None
     fewest_steps: int = 1
+    keep: Literal["best", "last"] = "best"
+    beside: Mapping[str, nn.Module] = field(default_factory=dict)
+    needs_anomalies: bool = False
+    frozen: bool = False
+    batch_size: int | None = None
+    measure: Callable[[Tensor], dict[str, float]] | None = None
+    after_epoch: Callable[[int, Path], None] | None = None
+    diagnose: Diagnosis | None = None
+
+
+class PreparedImages:
+    """Prepared images (n, c, h, w), uint8 or float32 in [0, 1], given out as float32 on the training device."""
+
+    def __init__(self, images: Tensor, device: torch.device | str = "cpu") -> None:
+        self._images, self._device = images, device
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, chosen: Tensor | slice) -> Tensor:
+        images = self._images[chosen].to(self._device)
+        images = images.float() / 255 if images.dtype == torch.uint8 else images
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def batches(self, size: int = 256) -> Iterator[Tensor]:
+        """All images in order, `size` at a time."""
+        for begin in range(0, len(self), size):
+            yield self[begin : begin + size]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a computation may look at.
+
+    Attributes:
+        train, stop: normal images; the calibration images are never among them.
+        generator: of the CPU, seeded by seed and stage.
+        folder: what `Stage.after_epoch` has written.
+        records: of the stages before.
+    """
+
+    train: PreparedImages
+    stop: PreparedImages
+    generator: Generator
+    folder: Path
+    records: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Computation:
+    """A part of training without gradients: figures of the training images, set into the networks at once.
+
+    Attributes:
+        name: shown in progress and records.
+        compute: pass -> figures for the record, perhaps none.
+        diagnose: as in `Stage`.
+    """
+
+    name: str
+    compute: Callable[[Pass], dict[str, float]]
+    diagnose: Diagnosis | None = None

@@ -1,0 +1,93 @@
+"""Deep SVDD (Ruff et al. 2018), a baseline of ALPS table I."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from .base import Detector
+from .reconstructor import diagnose_svdd
+from .settings import setting
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from ..networks.embedding import SphereScorer
+    from ..training.stage import Batch, Computation, Pass, Stage
+
+#: Coordinates of the centre are at least so far from zero, which zero weights would reach (the authors' figure).
+_AWAY_FROM_ZERO = 0.1
+
+
+@dataclass(kw_only=True, eq=False)
+class DeepSVDD(Detector):
+    """A network without biases learns to embed all normal images near one point; what lies far from it is anomalous.
+
+    The centre is the mean embedding of the untrained network, and stays. Score: squared distance to it. Adam with
+    weight decay; the learning rate falls to a tenth in the last quarter of the epochs. The authors train an
+    autoencoder first; here the network starts untrained. Filters and sizes are ours.
+
+    >>> DeepSVDD().get_params()["objective"]
+    'one-class'
+    """
+
+    title: ClassVar[str] = "Deep support vector data description"
+    paper: ClassVar[str] = "Ruff et al. 2018; in Khazaie 2022, table I"
+    family: ClassVar[str] = "compares embeddings"
+    good_for: ClassVar[str] = "a baseline; small pictures of one kind of object; gives no map"
+
+    epochs: int = setting(50, "passes through the training images", low=1)
+    learning_rate: float = setting(1e-4, "of the optimizer", low=0.0)
+    objective: str = setting("one-class", "what is minimised", choices=("one-class", "soft-boundary"))
+    nu: float = setting(0.1, "share of normals that may lie outside the soft boundary", low=1e-3, high=1.0)
+    dimensions: int = setting(32, "of the embedding", low=2)
+    weight_decay: float = setting(1e-6, "of the optimizer", low=0.0)
+    fewest_steps: int = setting(20, "an epoch passes through few images several times, to this many steps", low=1)
+
+    def build(self, shape: tuple[int, int, int]) -> SphereScorer:
+        from ..networks.embedding import Embedding, SphereScorer
+
+        return SphereScorer(Embedding(shape, self.dimensions), self.dimensions)
+
+    def stages(self, scorer: SphereScorer) -> Sequence[Stage | Computation]:
+        import functools
+
+        from torch.optim import Adam, Optimizer
+        from torch.optim.lr_scheduler import MultiStepLR
+
+        from ..training.stage import Computation, Player, Schedule, Stage
+
+        sphere, network = scorer.sphere, scorer.network
+
+        def centre(seen: Pass) -> dict[str, float]:
+            return sphere.place((network(part) for part in seen.train.batches()), self.nu, _AWAY_FROM_ZERO)
+
+        def falling(optimizer: Optimizer, steps: int) -> MultiStepLR:
+            return MultiStepLR(optimizer, [steps * 3 // 4])
+
+        def terms(batch: Batch) -> dict[str, Tensor]:
+            return {"svdd": sphere.loss(network(batch.images), self.objective == "soft-boundary", self.nu)}
+
+        def monitor(images: Tensor, generator: Generator) -> float:
+            return float(scorer(images)["score"].mean())
+
+        player = Player(
+            "embedding",
+            list(network.parameters()),
+            terms,
+            self.learning_rate,
+            Schedule(falling, "step"),
+            optimizer=functools.partial(Adam, weight_decay=self.weight_decay),
+        )
+        fit = Stage(
+            "fit",
+            [player],
+            self.epochs,
+            monitor,
+            fewest_steps=self.fewest_steps,
+            keep="last",
+            measure=lambda images: {"spread": sphere.spread(network(images))},
+            diagnose=diagnose_svdd,
+        )
+        return [Computation("centre", centre), fit]

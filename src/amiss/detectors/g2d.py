@@ -1,0 +1,274 @@
+"""G2D: generate to detect anomalies (Pourreza et al. 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from .base import Detector
+from .settings import setting
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor, nn
+
+    from ..training.stage import Batch, Computation, Pass, Stage
+
+Phase = Literal["far", "boundary", "converged"]
+
+#: Epochs that a generator's loss is compared across (section 3.3: h = 5).
+_AHEAD = 5
+#: Falls of the loss across these epochs, as shares of its whole range: eps1 >> eps2 >> eps3 in the paper's rule.
+_FAR, _BOUNDARY = 0.2, 0.02
+#: Weight of the gradient penalty (Gulrajani et al. 2017).
+_PENALTY = 10.0
+#: Share of the irregular samples that chooses the detector's epoch.
+_HELD_OUT = 0.1
+
+
+def phases(losses: Sequence[float]) -> list[Phase]:
+    """What each epoch's generator is good for, from the losses L of all epochs alone (section 3.3, Fig. 4).
+
+    With fall(i) = L(i) - L(i + 5), as a share of the range of L: `far` above 0.2 (the loss still falls steeply, samples
+    are far from normal), `boundary` above 0.02, else `converged`. The paper's table of cases is lost, and its epsilons
+    with it: rule and thresholds are ours. An epoch before a `far` one is `far`, one before a `boundary` one at least
+    `boundary`: a loss that rises for a while has not converged. The last epochs are what the last comparable one is.
+
+    >>> phases([10, 8, 6, 4, 2, 1, 0.5, 0.4, 0.4, 0.4, 0.4, 0.4])[::3]
+    ['far', 'boundary', 'converged', 'converged']
+    """
+    span = (max(losses) - min(losses)) or 1.0
+    ahead = min(_AHEAD, max(1, len(losses) - 1))
+    falls = [(now - later) / span for now, later in zip(losses, losses[ahead:], strict=False)] or [0.0]
+    falls += [falls[-1]] * (len(losses) - len(falls))
+    found: list[Phase] = []
+    worst = 0.0
+    for fall in reversed(falls):
+        worst = max(worst, fall)
+        found.append("far" if worst > _FAR else "boundary" if worst > _BOUNDARY else "converged")
+    return found[::-1]
+
+
+@dataclass(kw_only=True, eq=False)
+class G2D(Detector):
+    """A network learns to tell normal images from what half-trained generators make of them.
+
+    A Wasserstein GAN with gradient penalty learns to generate normal images, and the generator is kept after every
+    epoch. Its loss tells which epochs are far from converged, near the boundary, or converged (`phases`); far and
+    boundary ones make as many irregular images as there are normal ones. A classifier learns to tell them apart, and is
+    all that is saved. Labelled anomalies, where given, join the irregular images.
+
+    Adam at 1e-4 with betas 0.5 and 0.999 and batches of 64 for the GAN; SGD at 0.01 with momentum 0.9 and batches of 32
+    for the detector (section 4.1). Loss of an epoch: the Wasserstein estimate of eq. 3 on held-out normals, as a
+    critic's scores are known up to a constant only. Score: log-odds of anomalous; the paper's D(x) is the probability
+    of normal, and its decision at 0.5 is a score of 0.
+
+    >>> G2D().get_params()["filters"]
+    '1024,512,256'
+    """
+
+    title: ClassVar[str] = "Generate to detect anomalies"
+    paper: ClassVar[str] = "Pourreza et al. 2021"
+    family: ClassVar[str] = "tells created anomalies apart"
+    good_for: ClassVar[str] = "small pictures of one kind of object; slow to fit, fast to score; gives no map"
+
+    epochs: int = setting(50, "of the generator; each is kept", low=2)
+    filters: str = setting("1024,512,256", "of the generator, with commas; a quarter is enough for small images")
+    learning_rate: float = setting(1e-4, "of generator and critic", low=0.0)
+    noise: int = setting(100, "length of the generator's input", low=1)
+    generators: int = setting(10, "kept epochs that make irregular images, k in the paper", low=1)
+    augment: bool = setting(False, "images of converged generators join the normal ones")
+    detector_epochs: int = setting(20, "most passes of the detector", low=1)
+    detector_learning_rate: float = setting(0.01, "of the detector", low=0.0)
+    patience: int = setting(5, "detector epochs without a better loss before training stops", low=1)
+    fewest_steps: int = setting(20, "an epoch passes through few images several times, to this many steps", low=1)
+
+    def build(self, shape: tuple[int, int, int]) -> nn.Module:
+        from ..networks.wgan import Classifier, ClassifierScorer
+
+        return ClassifierScorer(Classifier(shape))
+
+    def learns_from_anomalies(self) -> bool:
+        return True
+
+    def stages(self, scorer: Any) -> Sequence[Stage | Computation]:
+        from ..networks.wgan import Critic, Generator
+        from ..training.stage import Computation
+
+        filters = [int(part) for part in self.filters.split(",")]
+        shape = scorer.network.shape
+        generator = Generator(shape, filters, self.noise)
+        critic = Critic(shape, filters[::-1])
+        samples = Samples(generator)
+        return [
+            self._gan_stage(generator, critic),
+            Computation("generate", lambda seen: self._generate(samples, seen), _diagnose_phases),
+            self._detector_stage(scorer, samples),
+        ]
+
+    # -- irregularity generators ---------------------------------------------------------------------------------------
+
+    def _gan_stage(self, generator: Any, critic: Any) -> Stage:
+        import functools
+
+        import torch
+        from torch.optim import Adam
+
+        from ..objectives.adversarial import critic_term, generator_term, gradient_penalty
+        from ..training.stage import Player, Stage
+
+        def drawn(count: int, source: Generator, like: Tensor) -> Tensor:
+            return torch.randn(count, self.noise, generator=source).to(like)
+
+        def judge(batch: Batch) -> dict[str, Tensor]:
+            with torch.no_grad():
+                fake = generator(drawn(len(batch.images), batch.generator, batch.images))
+            penalty = gradient_penalty(critic, batch.images, fake, batch.generator)
+            term = critic_term(critic(batch.images), critic(fake))
+            return {"critic": term, "gradient penalty": _PENALTY * penalty}
+
+        def generate(batch: Batch) -> dict[str, Tensor]:
+            fake = generator(drawn(len(batch.images), batch.generator, batch.images))
+            return {"generator": generator_term(critic(fake))}
+
+        def measure(images: Tensor) -> dict[str, float]:
+            noise = drawn(256, torch.Generator().manual_seed(self.seed), images)
+            real = torch.cat([critic(part) for part in images.split(256)])
+            return {"wasserstein": float(real.mean() - critic(generator(noise)).mean())}
+
+        def keep(epoch: int, folder: Path) -> None:
+            state = {name: value.detach().cpu().half() for name, value in generator.state_dict().items()}
+            torch.save(state, _kept(folder, epoch))
+
+        adam = functools.partial(Adam, betas=(0.5, 0.999))
+        return Stage(
+            "generator",
+            [
+                Player("critic", list(critic.parameters()), judge, self.learning_rate, optimizer=adam),
+                Player("generator", list(generator.parameters()), generate, self.learning_rate, optimizer=adam),
+            ],
+            self.epochs,
+            monitor=None,
+            fewest_steps=self.fewest_steps,
+            beside={"generator": generator, "critic": critic},
+            measure=measure,
+            after_epoch=keep,
+        )
+
+    def _generate(self, samples: Samples, seen: Pass) -> dict[str, float]:
+        """Irregular images from far and boundary generators, as many as normal ones; and converged ones to augment."""
+        history = next(record["figures"] for record in seen.records if record["stage"] == "generator")
+        found = phases([figures["wasserstein"] for figures in history])
+        irregular = [epoch for epoch, phase in enumerate(found) if phase != "converged"] or list(range(len(found)))
+        chosen = _spread(irregular, self.generators)
+        samples.make(seen, "irregular", chosen, len(seen.train))
+        converged = [epoch for epoch, phase in enumerate(found) if phase == "converged"]
+        if self.augment and converged:
+            samples.make(seen, "regular", _spread(converged, self.generators), len(seen.train))
+        counts: dict[str, float] = {phase: float(found.count(phase)) for phase in ("far", "boundary", "converged")}
+        return counts | {"generators used": float(len(chosen))}
+
+    # -- detector ------------------------------------------------------------------------------------------------------
+
+    def _detector_stage(self, scorer: Any, samples: Samples) -> Stage:
+        import functools
+
+        import torch
+        from torch.nn.functional import nll_loss
+        from torch.optim import SGD
+
+        from ..training.stage import Player, Stage
+
+        network = scorer.network
+
+        def loss(normal: Tensor, anomalous: Tensor) -> Tensor:
+            images = torch.cat([normal, anomalous]).contiguous(memory_format=torch.channels_last)
+            labels = (torch.arange(len(images)) >= len(normal)).long().to(images.device)
+            return nll_loss(network(images), labels)
+
+        def terms(batch: Batch) -> dict[str, Tensor]:
+            normal, count = batch.images, len(batch.images)
+            anomalous = samples.draw("irregular", count, batch.generator, normal)
+            if batch.anomalies is not None:
+                anomalous = torch.cat([anomalous, batch.anomalies])
+            if self.augment and samples.has("regular"):
+                normal = torch.cat([normal, samples.draw("regular", count, batch.generator, normal)])
+            return {"negative log-likelihood": loss(normal, anomalous)}
+
+        def monitor(images: Tensor, generator: Generator) -> float:
+            return float(loss(images, samples.held_out(images)))
+
+        sgd = functools.partial(SGD, momentum=0.9)
+        player = Player("detector", list(network.parameters()), terms, self.detector_learning_rate, optimizer=sgd)
+        return Stage(
+            "detector",
+            [player],
+            self.detector_epochs,
+            monitor,
+            patience=self.patience,
+            fewest_steps=self.fewest_steps,
+            batch_size=32,
+        )
+
+
+class Samples:
+    """Images that kept generators have made."""
+
+    def __init__(self, generator: Any) -> None:
+        self._generator = generator
+        self._images: dict[str, Tensor] = {}
+
+    def make(self, seen: Pass, name: str, epochs: Sequence[int], count: int) -> None:
+        """`count` images (c, h, w) uint8 by the generators of `epochs`, in equal shares and shuffled."""
+        import torch
+
+        device = next(self._generator.parameters()).device
+        parts = []
+        for number, epoch in enumerate(epochs):
+            state = torch.load(_kept(seen.folder, epoch), map_location=device, weights_only=True)
+            self._generator.load_state_dict({key: value.float() for key, value in state.items()})
+            share = count * (number + 1) // len(epochs) - count * number // len(epochs)
+            noise = torch.randn(share, self._generator.noise, generator=seen.generator).to(device)
+            images = [self._generator.eval()(part) for part in noise.split(256)] if share else []
+            parts += [(part * 255).round().byte().cpu() for part in images]
+        made = torch.cat(parts)
+        self._images[name] = made[torch.randperm(len(made), generator=seen.generator)]
+
+    def has(self, name: str) -> bool:
+        return name in self._images
+
+    def _trained_on(self, name: str) -> Tensor:
+        images = self._images[name]
+        return images[: max(1, round(len(images) * (1 - _HELD_OUT)))]
+
+    def draw(self, name: str, count: int, generator: Generator, like: Tensor) -> Tensor:
+        """`count` of them at random, as float32 in [0, 1] beside `like`."""
+        import torch
+
+        images = self._trained_on(name)
+        return images[torch.randint(len(images), (count,), generator=generator)].to(like) / 255
+
+    def held_out(self, like: Tensor) -> Tensor:
+        """Irregular images that the detector does not learn from."""
+        return self._images["irregular"][len(self._trained_on("irregular")) - 1 :].to(like) / 255
+
+
+def _kept(folder: Path, epoch: int) -> Path:
+    return folder / f"generator-{epoch:04d}.pt"
+
+
+def _spread(epochs: Sequence[int], most: int) -> list[int]:
+    """At most so many of them, evenly spread, the last among them."""
+    count = min(most, len(epochs))
+    return [epochs[len(epochs) - 1 - number * len(epochs) // count] for number in range(count)][::-1]
+
+
+def _diagnose_phases(figures: Sequence[Mapping[str, float]]) -> list[str]:
+    counts = figures[-1]
+    if counts["converged"]:
+        return []
+    return [
+        "the generator never converged: its loss still falls in the last epochs, so none of its images lie near the "
+        "boundary for certain; raise epochs, or learning_rate"
+    ]

@@ -1,0 +1,105 @@
+"""The labelled images that a fit may be given beside the normal ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data import open_images
+from ..data.preprocessing import Preprocessing
+from ..data.stack import load_stack
+from ..errors import DataError
+from ..progress import Progress
+
+if TYPE_CHECKING:
+    from .base import Images
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labelled images, prepared.
+
+    Attributes:
+        anomalies: (m, c, h, w) to learn from, or None.
+        validation: images (k, c, h, w) and (k,) bool, True = anomalous, that choose the epoch, or None.
+        digests: of all of them, so that `eval` can leave them out.
+        notes: what was left out.
+    """
+
+    anomalies: NDArray[Any] | None
+    validation: tuple[NDArray[Any], NDArray[np.bool_]] | None
+    digests: list[str]
+    notes: list[str]
+
+    @classmethod
+    def load(
+        cls,
+        anomalies: Images | None,
+        validation: Images | None,
+        preprocessing: Preprocessing,
+        normal: Sequence[str],
+        progress: Progress,
+    ) -> Labelled:
+        """Read and prepare both; `normal` holds the digests of the normal images, which are left out of the anomalies.
+
+        Raises:
+            DataError: nothing is left, or validation images without both labels.
+        """
+        digests: list[str] = []
+        notes: list[str] = []
+        images, chosen = None, None
+        if anomalies is not None:
+            images = _anomalies(anomalies, preprocessing, set(normal), digests, notes, progress)
+        if validation is not None:
+            chosen = _validation(validation, preprocessing, digests, notes, progress)
+        return cls(images, chosen, digests, notes)
+
+
+def _anomalies(
+    source: Images,
+    preprocessing: Preprocessing,
+    normal: set[str],
+    digests: list[str],
+    notes: list[str],
+    progress: Progress,
+) -> NDArray[Any]:
+    collection = open_images(source, "score").where(lambda item: item.anomalous is not False)
+    if not len(collection):
+        raise DataError(f"{open_images(source, 'score').title} holds no anomaly to learn from")
+    stack = load_stack(collection, preprocessing, progress)
+    _note_unreadable(stack.unreadable, notes)
+    keep = [index for index, digest in enumerate(stack.digests) if digest not in normal]
+    if len(keep) < len(stack.digests):
+        notes.append(
+            f"{len(stack.digests) - len(keep)} of the anomalies are also among the normal images, and were left out"
+        )
+    if not keep:
+        raise DataError(f"every anomaly of {collection.title} is also among the normal images; sort them apart")
+    digests += [stack.digests[index] for index in keep]
+    images: NDArray[Any] = stack.images[keep]
+    return images
+
+
+def _validation(
+    source: Images, preprocessing: Preprocessing, digests: list[str], notes: list[str], progress: Progress
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    collection = open_images(source, "eval").where(lambda item: item.anomalous is not None)
+    labels = collection.labels()
+    if not labels.any() or labels.all():
+        raise DataError(
+            f"{collection.title} must hold both normal images and anomalies, with labels, to choose an epoch"
+        )
+    stack = load_stack(collection, preprocessing, progress)
+    _note_unreadable(stack.unreadable, notes)
+    digests += stack.digests
+    return stack.images, np.array([bool(item.anomalous) for item in stack.items])
+
+
+def _note_unreadable(unreadable: Sequence[tuple[str, str]], notes: list[str]) -> None:
+    if unreadable:
+        name, reason = unreadable[0]
+        notes.append(f"{len(unreadable)} unreadable labelled file(s) were left out; the first, {name}: {reason}")

@@ -1,0 +1,459 @@
+"""Detectors that reconstruct: one description by slots, of which every method is a set of defaults.
+
+input gate -> encoder -> code -> decoder; terms that are minimised; stages one after the other; a path that is scored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..errors import UsageError
+from .base import Detector, Images
+from .settings import setting
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Generator, Tensor, nn
+    from torch.optim import Optimizer
+
+    from ..networks.autoencoder import Autoencoder, ReconstructionScorer
+    from ..training.stage import Batch, Computation, Pass, Player, Schedule, Stage
+
+#: Images in a monitor's pass.
+_PART = 256
+#: An error within so much of the mean image's is no better than painting the mean image.
+_NO_BETTER = 0.98
+#: Normal images may become so many times worse in a negative phase before it counts as an explosion.
+_EXPLODED = 2.0
+#: Distance between embeddings, relative to their centre's length, below which they have collapsed onto it.
+_COLLAPSED = 1e-3
+#: An adversary has won where its path's error is so many times the normal path's.
+_WON = 10.0
+
+_GATES, _CONVOLUTIONS, _POSTS = ("none", "sa", "ssa"), ("plain", "asymmetric", "attention"), ("none", "se")
+_CODES = ("plain", "noise", "distorter", "memory", "prior")
+_NEGATIVES = ("none", "plain", "weighted", "repeated", "bounded")
+
+
+@dataclass(kw_only=True, eq=False)
+class Reconstructor(Detector):
+    """An autoencoder learns to reconstruct normal images; what it reconstructs badly is anomalous.
+
+    Every part is a slot, and any combination works: `gate` (input attention), `conv` (kind of convolution), `post`
+    (channel attention), `code` (what happens between the halves), `loss`, `negative` (learning from labelled
+    anomalies), `svdd` (fine-tuning of the encoder), `corruption` (of the input, in training), `score` (which path's
+    error counts).
+
+    Adam at 1e-3, times 0.75 after four epochs without a better error on the stop part, stopped after eight without a
+    better one (RAVI 4.4.1).
+    """
+
+    family: ClassVar[str] = "reconstructs"
+    has_map: ClassVar[bool] = True
+
+    network: str = setting("bcae1", "layers of the autoencoder", choices=("bcae1", "bcae2", "pooled", "dcgan"))
+    filters: str = setting("64,64,64,96,96", "of the encoder's layers, with commas; the last is the code's channels")
+    gate: str = setting("none", "soft attention on the input: sigmoid (sa) or softmax (ssa)", choices=_GATES)
+    conv: str = setting("plain", "kind of convolutions; asymmetric = strengthened kernels", choices=_CONVOLUTIONS)
+    post: str = setting("none", "behind every activation; se = squeeze-excitation", choices=_POSTS)
+    code: str = setting("plain", "what happens to the code before it is decoded", choices=_CODES)
+    loss: str = setting("mse", "what is minimised, and the score", choices=("mse", "mse+ssim"))
+    negative: str = setting("none", "term that spoils the reconstruction of labelled anomalies", choices=_NEGATIVES)
+    svdd: str = setting("none", "fine-tuning of the encoder", choices=("none", "one-class", "soft-boundary"))
+    corruption: str = setting("none", "of the input in training", choices=("none", "noise", "mask"))
+    score_path: str = setting(
+        "normal", "path whose error counts", choices=("normal", "perturbed", "mean"), name="score"
+    )
+
+    eta: float = setting(0.5, "share of the squared error in mse+ssim", low=0.0, high=1.0)
+    fuse: bool = setting(True, "strengthened kernels are fused into plain ones when training ends")
+    gate_penalty: float = setting(1e-6, "weight of the norm of the gate's map (gate=sa)", low=0.0)
+    strength: float = setting(0.5, "longest noise or distortion, in lengths of the code", low=0.0)
+    distorter_every: int = setting(3, "the distorter moves in every n-th epoch", low=1)
+    distorter_weight: float = setting(0.1, "of the distorter's loss; the autoencoder's is 1", low=0.0)
+    memory_items: int = setting(100, "that the memory holds", low=2)
+    entropy_weight: float = setting(2e-4, "of the entropy of the memory's addressing", low=0.0)
+    corruption_level: float = setting(0.2, "noise's deviation, or the mask's share of the image", low=0.0, high=1.0)
+    negative_weight: float = setting(10.0, "of the weighted negative term", low=0.0)
+    negative_moves: int = setting(3, "negative steps for each positive one (negative=repeated)", low=1)
+    negative_phase: str = setting("after", "after learning normals alone, or mixed in", choices=("after", "mixed"))
+    negative_epochs: int = setting(10, "of the negative phase", low=1)
+    svdd_scope: str = setting(
+        "last", "what fine-tuning changes: the last encoder layer, the encoder, or all with the error beside",
+        choices=("last", "encoder", "joint"),
+    )  # fmt: skip
+    svdd_learning_rate: float = setting(5e-7, "of fine-tuning", low=0.0)
+    svdd_epochs: int = setting(10, "of fine-tuning", low=1)
+    svdd_nu: float = setting(0.1, "share of normals that may lie outside the soft boundary", low=1e-3, high=1.0)
+
+    epochs: int = setting(300, "most passes through the training images", low=1)
+    patience: int = setting(8, "epochs without a better error before training stops", low=1)
+    plateau_patience: int = setting(4, "epochs without a better error before the learning rate falls", low=0)
+    plateau_factor: float = setting(0.75, "what the learning rate is then multiplied by", low=0.01, high=0.99)
+    fewest_steps: int = setting(20, "an epoch passes through few images several times, to this many steps", low=1)
+
+    # -- what it is made of --------------------------------------------------------------------------------------------
+
+    def build(self, shape: tuple[int, int, int]) -> ReconstructionScorer:
+        from ..networks.autoencoder import Autoencoder, ReconstructionScorer
+
+        network = Autoencoder(
+            shape,
+            network=self.network,  # type: ignore[arg-type]
+            filters=self._filters(),
+            conv=self.conv,  # type: ignore[arg-type]
+            post=self.post,
+            gate=self.gate,
+            code=self.code,
+            strength=self.strength,
+            items=self.memory_items,
+        )
+        return ReconstructionScorer(network, self.loss, self.eta, self.score_path, scaled=self.code == "distorter")
+
+    def finish(self, scorer: nn.Module) -> nn.Module:
+        from ..networks.asymmetric import fuse
+
+        return fuse(scorer) if self.conv == "asymmetric" and self.fuse else scorer
+
+    def learns_from_anomalies(self) -> bool:
+        return self.negative != "none"
+
+    def check(self) -> None:
+        super().check()
+        self._filters()
+
+    def _filters(self) -> tuple[int, ...]:
+        try:
+            filters = tuple(int(part) for part in self.filters.split(","))
+        except ValueError:
+            filters = ()
+        if len(filters) < 2 or min(filters) < 1:
+            raise UsageError(f"filters must be at least two whole numbers with commas, but is {self.filters!r}")
+        return filters
+
+    # -- how it learns -------------------------------------------------------------------------------------------------
+
+    def stages(self, scorer: ReconstructionScorer) -> Sequence[Stage | Computation]:
+        mixed = self.negative != "none" and self.negative_phase == "mixed"
+        stages: list[Stage | Computation] = [self._fit_stage(scorer, mixed)]
+        if self.negative != "none" and not mixed:
+            stages.append(self.negative_stage(scorer))
+        if self.svdd != "none":
+            stages += self._svdd_stages(scorer)
+        if self.code == "distorter":
+            stages.append(self._scaling(scorer))
+        return stages
+
+    def _fit_stage(self, scorer: ReconstructionScorer, negative: bool) -> Stage:
+        from ..training.stage import Stage
+
+        players, beside = self._players(scorer, self.learning_rate, self._plateau(), negative)
+        return Stage(
+            "fit",
+            players,
+            self.epochs,
+            self._monitor(scorer),
+            patience=self.patience,
+            fewest_steps=self.fewest_steps,
+            beside=beside,
+            measure=lambda images: self._measures(scorer, images),
+            diagnose=self._diagnose_fit,
+        )
+
+    def negative_stage(self, scorer: ReconstructionScorer) -> Stage:
+        """Normals and labelled anomalies together, from what the normals alone have taught (ADNL 4.3)."""
+        from ..training.stage import Stage
+
+        players, beside = self._players(scorer, self.learning_rate, None, negative=True)
+        return Stage(
+            "negative",
+            players,
+            self.negative_epochs,
+            self._monitor(scorer),
+            fewest_steps=self.fewest_steps,
+            keep="last",  # the error on normals alone would choose the epoch that has learnt least from anomalies
+            needs_anomalies=True,
+            beside={f"{name} of the negative phase": network for name, network in beside.items()},
+            diagnose=_diagnose_negative,
+        )
+
+    def _plateau(self) -> Schedule:
+        from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+        from ..training.stage import Schedule
+
+        def make(optimizer: Optimizer, steps: int) -> ReduceLROnPlateau:
+            return ReduceLROnPlateau(optimizer, factor=self.plateau_factor, patience=self.plateau_patience)
+
+        return Schedule(make, "plateau")
+
+    def _players(
+        self, scorer: ReconstructionScorer, learning_rate: float, schedule: Schedule | None, negative: bool
+    ) -> tuple[list[Player], dict[str, nn.Module]]:
+        from torch.optim import Adam
+
+        from ..training.stage import Player
+
+        network = scorer.network
+        own = list(network.own_parameters())
+        repeated = self.negative == "repeated"
+
+        def positive(batch: Batch) -> dict[str, Tensor]:
+            terms = self._positive_terms(scorer, batch)
+            return terms | self._negative_terms(scorer, batch) if negative and not repeated else terms
+
+        players = [Player("autoencoder", own, positive, learning_rate, schedule, optimizer=Adam)]
+        if negative and repeated:
+            players.append(
+                Player(
+                    "negative",
+                    own,
+                    lambda batch: self._negative_terms(scorer, batch),
+                    learning_rate,
+                    moves=self.negative_moves,
+                    optimizer=Adam,
+                )
+            )
+        if self.code == "distorter":
+            players.append(
+                Player(
+                    "distorter",
+                    list(network.code.adversary()),
+                    lambda batch: self._distortion(scorer, batch),
+                    learning_rate,
+                    every_epochs=self.distorter_every,
+                    optimizer=Adam,
+                )
+            )
+        if self.code != "prior":
+            return players, {}
+        more, discriminator = _prior_players(network, learning_rate)
+        return players + more, {"discriminator": discriminator}
+
+    def _distortion(self, scorer: ReconstructionScorer, batch: Batch) -> dict[str, Tensor]:
+        """The distorter maximises the error that the autoencoder minimises (ALPS III-C)."""
+        import torch
+
+        network = scorer.network
+        with torch.no_grad():
+            gated = network.gate(batch.images)
+            code = network.encoder(gated)
+        reconstruction = network.decoder(network.code.perturbed(code, gated))
+        return {"distortion": -self.distorter_weight * scorer.error(batch.images, reconstruction).mean()}
+
+    def _positive_terms(self, scorer: ReconstructionScorer, batch: Batch) -> dict[str, Tensor]:
+        from ..objectives.gate import map_penalty
+
+        network, images = scorer.network, batch.images
+        given = self._corrupted(images, batch.generator)
+        gated = network.gate(given)
+        code = network.encoder(gated)
+        reconstruction = network.decoder(network.code.held(code, gated))
+        terms = {"reconstruction error": scorer.error(images, reconstruction).mean()}
+        if self.gate == "sa" and self.gate_penalty:
+            attention: Any = network.gate
+            terms["gate penalty"] = self.gate_penalty * map_penalty(attention.attention_map(given))
+        if self.code == "memory" and self.entropy_weight:
+            from ..networks.memory import addressing_entropy
+
+            memory: Any = network.code
+            terms["memory entropy"] = self.entropy_weight * addressing_entropy(memory.memory.addressing(code))
+        return terms
+
+    def _corrupted(self, images: Tensor, generator: Generator) -> Tensor:
+        from ..objectives.corruption import masked, noisy
+
+        if self.corruption == "noise":
+            return noisy(images, self.corruption_level, generator)
+        return masked(images, self.corruption_level, generator) if self.corruption == "mask" else images
+
+    def _negative_terms(self, scorer: ReconstructionScorer, batch: Batch) -> dict[str, Tensor]:
+        from ..objectives.negative import negative_term
+
+        if batch.anomalies is None:
+            return {}
+        path = "perturbed" if self.code == "distorter" else "normal"
+        errors = scorer.errors(batch.anomalies, path).mean(dim=(1, 2))
+        return {"negative term": negative_term(self.negative, errors, self.negative_weight)}
+
+    def _monitor(self, scorer: ReconstructionScorer) -> Any:
+        path = "perturbed" if self.code == "distorter" else "normal"
+
+        def monitor(images: Tensor, generator: Generator) -> float:
+            return _mean_error(scorer, images, path)
+
+        return monitor
+
+    def _measures(self, scorer: ReconstructionScorer, images: Tensor) -> dict[str, float]:
+        """What the diagnosis needs: the error of painting the mean image, and of the normal path."""
+        mean_image = images.mean(dim=0, keepdim=True).expand(len(images), -1, -1, -1)
+        figures = {"error of the mean image": float(scorer.error(images, mean_image).mean())}
+        if self.code == "distorter":
+            figures["error of the normal path"] = _mean_error(scorer, images, "normal")
+        return figures
+
+    def _diagnose_fit(self, figures: Sequence[Mapping[str, float]]) -> list[str]:
+        best = min(figures, key=lambda each: each["stop"])
+        if self.code == "distorter":
+            normal = best.get("error of the normal path", best["stop"])
+            if best["stop"] >= _NO_BETTER * best["error of the mean image"] or best["stop"] > _WON * normal:
+                return [
+                    f"the distorter wins: perturbed codes are reconstructed with an error of {best['stop']:.4f}, the "
+                    f"mean image has {best['error of the mean image']:.4f}; lower strength, or raise distorter_every"
+                ]
+        elif best["stop"] >= _NO_BETTER * best["error of the mean image"]:
+            return [
+                f"the autoencoder paints held-out normal images no better ({best['stop']:.4f}) than their mean image "
+                f"does ({best['error of the mean image']:.4f}); raise epochs or fewest_steps, or give more images"
+            ]
+        return []
+
+    # -- SVDD regularisation (RAVI 3.6) --------------------------------------------------------------------------------
+
+    def _svdd_stages(self, scorer: ReconstructionScorer) -> list[Stage | Computation]:
+        from torch.optim import Adam
+
+        from ..networks.sphere import Sphere
+        from ..training.stage import Computation, Player, Stage
+
+        network = scorer.network
+        channels, height, width = network.code_shape
+        sphere = Sphere(channels * height * width)
+
+        def centre(seen: Pass) -> dict[str, float]:
+            return sphere.place((network.encode(part).flatten(1) for part in seen.train.batches(_PART)), self.svdd_nu)
+
+        def terms(batch: Batch) -> dict[str, Tensor]:
+            embeddings = network.encode(batch.images).flatten(1)
+            regular = {"svdd": sphere.loss(embeddings, self.svdd == "soft-boundary", self.svdd_nu)}
+            if self.svdd_scope == "joint":
+                regular |= self._positive_terms(scorer, batch)
+            return regular
+
+        changed: dict[str, list[nn.Parameter]] = {
+            "last": list(network.last_encoder_layer().parameters()),
+            "encoder": list(network.encoder.parameters()),
+            "joint": list(network.own_parameters()),
+        }
+        player = Player("encoder", changed[self.svdd_scope], terms, self.svdd_learning_rate, optimizer=Adam)
+        return [
+            Computation("centre", centre),
+            Stage(
+                "svdd",
+                [player],
+                self.svdd_epochs,
+                self._monitor(scorer),
+                keep="last",
+                beside={"sphere": sphere},
+                frozen=True,
+                measure=lambda images: {"spread": sphere.spread(network.encode(images).flatten(1))},
+                diagnose=diagnose_svdd,
+            ),
+        ]
+
+    # -- scores --------------------------------------------------------------------------------------------------------
+
+    def _scaling(self, scorer: ReconstructionScorer) -> Computation:
+        """Scores from 0 to 1 on held-out normals (ALPS III-D); on the stop part, which calibration never sees."""
+        import torch
+
+        from ..training.stage import Computation
+
+        def scale(seen: Pass) -> dict[str, float]:
+            parts = [scorer.errors(part, self.score_path).mean(dim=(1, 2)) for part in seen.stop.batches(_PART)]
+            scores = torch.cat(parts)
+            scorer.set_scale(scores)
+            return {"lowest": float(scores.min()), "highest": float(scores.max())}
+
+        return Computation("scale", scale)
+
+    def path_scores(self, x: Images) -> dict[str, NDArray[np.float32]]:
+        """The three scores of ALPS (III-D) for images: `normal`, `perturbed` and `mean`, each (n,), unscaled.
+
+        Raises:
+            NotFittedError: neither fitted nor loaded.
+            MissingExtraError: torch is not installed.
+            DataError: an image cannot be read.
+        """
+        from .. import versions
+        from ..errors import DataError
+
+        self.require_fitted()
+        versions.require("train", "scores of every path", "torch")
+        import numpy as np
+        import torch
+
+        from ..data import open_images
+        from ..data.preprocessing import to_float
+        from ..data.stack import load_stack
+
+        stack = load_stack(open_images(x, "score"), self.preprocessing_)
+        if stack.unreadable:
+            raise DataError(stack.unreadable[0][1])
+        scorer: Any = self.torch_scorer()
+        found: dict[str, list[NDArray[np.float32]]] = {"normal": [], "perturbed": [], "mean": []}
+        with torch.inference_mode():
+            for begin in range(0, len(stack.images), self.scoring_batch_):
+                part = torch.from_numpy(to_float(stack.images[begin : begin + self.scoring_batch_]))
+                for path, scores in found.items():
+                    scores.append(scorer.errors(part, path).mean(dim=(1, 2)).numpy())
+        return {path: np.concatenate(scores) for path, scores in found.items()}
+
+
+def _mean_error(scorer: ReconstructionScorer, images: Tensor, path: str) -> float:
+    total = sum(float(scorer.errors(part, path).mean(dim=(1, 2)).sum()) for part in images.split(_PART))
+    return total / len(images)
+
+
+def _prior_players(network: Autoencoder, learning_rate: float) -> tuple[list[Player], nn.Module]:
+    """The discriminator, which tells codes from Gaussian draws, and the encoder, which passes its codes off as such."""
+    import torch
+    from torch.optim import Adam
+
+    from ..networks.discriminator import CodeDiscriminator
+    from ..objectives.adversarial import passed_off, told_apart
+    from ..training.stage import Player
+
+    channels, height, width = network.code_shape
+    discriminator = CodeDiscriminator(channels * height * width)
+
+    def tell(batch: Batch) -> dict[str, Tensor]:
+        with torch.no_grad():
+            codes = network.encode(batch.images).flatten(1)
+        drawn = torch.randn(codes.shape, generator=batch.generator).to(codes)
+        return {"discriminator": told_apart(discriminator(drawn), discriminator(codes))}
+
+    def pass_off(batch: Batch) -> dict[str, Tensor]:
+        return {"prior": passed_off(discriminator(network.encode(batch.images).flatten(1)))}
+
+    players = [
+        Player("discriminator", list(discriminator.parameters()), tell, learning_rate, optimizer=Adam),
+        Player("encoder", list(network.encoder.parameters()), pass_off, learning_rate, optimizer=Adam),
+    ]
+    return players, discriminator
+
+
+def _diagnose_negative(figures: Sequence[Mapping[str, float]]) -> list[str]:
+    first, last = figures[0]["stop"], figures[-1]["stop"]
+    best = min(figures, key=lambda each: each["stop"])["stop"]
+    if last <= _EXPLODED * best:
+        return []
+    return [
+        f"the negative term drowns the normal images: their error went from {min(first, best):.4f} to {last:.4f}; set "
+        "negative=bounded, or lower negative_weight, negative_moves or negative_epochs"
+    ]
+
+
+def diagnose_svdd(figures: Sequence[Mapping[str, float]]) -> list[str]:
+    """Warns where all embeddings have fallen onto their centre."""
+    spread = figures[-1]["spread"]
+    if spread > _COLLAPSED:
+        return []
+    return [
+        f"the embeddings have collapsed: they lie within {spread:.1e} of their centre's length; lower the SVDD "
+        "learning rate, or use fewer epochs"
+    ]

@@ -1,0 +1,47 @@
+"""The memory of MemAE (Gong et al. 2019)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_TINY = 1e-12
+
+
+class Memory(nn.Module):
+    """Replaces every place of a code by a sparse mixture of learnt items.
+
+    Places address items by cosine similarity and softmax; weights under `shrink` become zero, the rest is scaled to sum
+    to one.
+
+    Args:
+        items: N, how many the memory holds.
+        channels: of the code.
+        shrink: weights under it are dropped; the authors use 1/N to 3/N, here 1/N.
+
+    Shape: (n, channels, h, w) to the same.
+    """
+
+    def __init__(self, items: int, channels: int, shrink: float | None = None) -> None:
+        super().__init__()
+        self.items = nn.Parameter(torch.empty(items, channels))
+        nn.init.xavier_uniform_(self.items)
+        self._shrink = 1 / items if shrink is None else shrink
+
+    def addressing(self, code: Tensor) -> Tensor:
+        """(n, h * w, items): how much of each item each place is made of; each place's weights sum to one."""
+        places = functional.normalize(code.float().flatten(2).transpose(1, 2), dim=2)
+        weights = (places @ functional.normalize(self.items, dim=1).T).softmax(dim=2)
+        above = weights - self._shrink
+        kept = above.relu() * weights / (above.abs() + _TINY)
+        return kept / kept.sum(dim=2, keepdim=True).clamp(min=_TINY)
+
+    def forward(self, code: Tensor) -> Tensor:
+        remembered = self.addressing(code) @ self.items
+        return remembered.transpose(1, 2).reshape(code.shape)
+
+
+def addressing_entropy(weights: Tensor) -> Tensor:
+    """Mean entropy, in nats, of the addressing (n, places, items); small where each place uses few items."""
+    return -(weights * (weights + _TINY).log()).sum(dim=2).mean()

@@ -1,0 +1,49 @@
+"""The sphere of support vector data description (RAVI 3.6; Ruff et al. 2018): a centre and a radius."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from ..objectives.svdd import centre_of, collapse, one_class, radius_of, soft_boundary
+
+
+class Sphere(nn.Module):
+    """Centre (d,) and radius of embeddings (n, d); both are placed, not learnt by gradients."""
+
+    def __init__(self, dimensions: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(dimensions))
+        self.register_buffer("radius", torch.zeros(()))
+
+    def place(self, embeddings: Iterable[Tensor], nu: float, away_from_zero: float = 1e-6) -> dict[str, float]:
+        """Centre at the mean of all embeddings, radius so that a share `nu` of them lies outside.
+
+        Returns: the norm of the centre and the radius, for the record.
+        """
+        parts = [part.detach() for part in embeddings]
+        self.get_buffer("centre").copy_(centre_of(parts, away_from_zero))
+        self.get_buffer("radius").copy_(radius_of(torch.cat([self.squared_distances(part) for part in parts]), nu))
+        return {
+            "norm of the centre": float(self.get_buffer("centre").norm()),
+            "radius": float(self.get_buffer("radius")),
+        }
+
+    def squared_distances(self, embeddings: Tensor) -> Tensor:
+        """(n,) squared Euclidean distances to the centre."""
+        return (embeddings.float() - self.get_buffer("centre")).square().sum(dim=1)
+
+    def loss(self, embeddings: Tensor, soft: bool, nu: float) -> Tensor:
+        """One-class or soft-boundary objective; for the latter the radius follows the batch (Ruff et al.)."""
+        centre = self.get_buffer("centre")
+        if not soft:
+            return one_class(embeddings, centre)
+        loss = soft_boundary(embeddings, centre, self.get_buffer("radius").clone(), nu)
+        self.get_buffer("radius").copy_(radius_of(self.squared_distances(embeddings.detach()), nu))
+        return loss
+
+    def spread(self, embeddings: Tensor) -> float:
+        """Mean distance between embeddings in lengths of their centre; near 0 they have collapsed."""
+        return collapse(embeddings)
