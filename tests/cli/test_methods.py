@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from amiss.detectors import get_method, method_names
+from amiss.detectors.settings import settings_of
 
 Run = Callable[..., Any]
 KEYS = {"name", "title", "paper", "family", "needs", "good_for"}
@@ -30,8 +30,8 @@ def test_people_see_every_method(run: Run) -> None:
 @pytest.mark.parametrize("name", method_names())
 def test_one_method_shows_all_its_settings(name: str, run: Run) -> None:
     text = run("methods", name).well().out
-    for item in dataclasses.fields(get_method(name)):
-        assert item.name in text
+    for setting in settings_of(get_method(name)):
+        assert setting in text
         assert str(item.default).split(",")[0] in text
 
 

@@ -1,6 +1,9 @@
-"""BCAE1's network against RAVI 4.4.2."""
+"""The autoencoder's shapes and sizes, as the papers print them, and for any image."""
 
 from __future__ import annotations
+
+import itertools
+import math
 
 import pytest
 import torch
@@ -8,38 +11,104 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from amiss.networks.autoencoder import Autoencoder, ReconstructionScorer
+from amiss.networks.autoencoder import CONVOLUTIONS, GATES, NETWORKS, POSTS, Autoencoder, ReconstructionScorer, plan
+
+FILTERS = {"bcae1": (8, 8, 8, 12, 12), "bcae2": (8, 8, 8, 12, 10), "pooled": (8, 8, 8, 6), "dcgan": (8, 8, 8, 6)}
 
 
-def test_printed_architecture_at_128() -> None:
-    network = Autoencoder((3, 128, 128)).eval()
-    convolutions = [layer for layer in network.encoder if isinstance(layer, nn.Conv2d)]
-    assert [layer.out_channels for layer in convolutions] == [64, 64, 64, 96, 96]
-    assert [layer.stride[0] for layer in convolutions] == [2, 2, 2, 2, 1]
-    assert [layer.kernel_size[0] for layer in convolutions] == [3, 3, 3, 3, 4]
-    transposed = [layer for layer in network.decoder if isinstance(layer, nn.ConvTranspose2d)]
-    assert [layer.out_channels for layer in transposed] == [96, 64, 64, 64, 3]
-    leaks = [layer.negative_slope for layer in network.decoder if isinstance(layer, nn.LeakyReLU)]
-    assert leaks == [0.2] * 4
-    assert isinstance(network.decoder[-1], nn.Sigmoid)
-    assert network.encoder(torch.rand(1, 3, 128, 128)).flatten(1).shape == (1, 1536)
+def test_bcae1_at_the_printed_size() -> None:
+    """RAVI 4.4.2: filters 64, 64, 64, 96, 96, an embedding of 1536."""
+    network = Autoencoder((3, 128, 128))
+    assert math.prod(network.code_shape) == 1536
+    kernels = [part for part in network.encoder.modules() if isinstance(part, nn.Conv2d)]
+    assert [part.out_channels for part in kernels] == [64, 64, 64, 96, 96]
+    assert [part.stride for part in kernels] == [(2, 2)] * 4 + [(1, 1)]
+    mirrored = [part for part in network.decoder.modules() if isinstance(part, nn.ConvTranspose2d)]
+    assert [part.out_channels for part in mirrored] == [96, 64, 64, 64, 3]
 
 
-@pytest.mark.parametrize("side", [28, 32, 64, 256])
-def test_the_code_never_collapses(side: int) -> None:
-    code = Autoencoder((1, side, side)).encoder.eval()(torch.rand(1, 1, side, side))
-    assert min(code.shape[2:]) >= 4
+def test_bcae2_at_the_printed_size() -> None:
+    """RAVI 4.5: 64, 128, 256, 512, and an embedding of 300."""
+    network = Autoencoder((3, 128, 128), network="bcae2", filters=(64, 128, 256, 512, 300))
+    assert network.code_shape == (300, 1, 1)
 
 
-@settings(max_examples=25, deadline=None)
-@given(height=st.integers(8, 150), width=st.integers(8, 150), channels=st.sampled_from([1, 3]))
-def test_any_size_is_reconstructed_at_its_own_size(height: int, width: int, channels: int) -> None:
-    shape = (channels, height, width)
-    image = torch.rand(2, *shape)
-    scorer = ReconstructionScorer(Autoencoder(shape, filters=(4, 4, 4, 4, 4))).eval()
+def test_alps_layers() -> None:
+    """ALPS III-B: four convolutions, global average pooling; dense, reshape, six transposed convolutions."""
+    network = Autoencoder((1, 28, 28), network="pooled", filters=(32, 64, 128, 64))
+    assert sum(isinstance(part, nn.Conv2d) for part in network.encoder.modules()) == 4
+    assert isinstance(network.encoder[-1], nn.AdaptiveAvgPool2d)
+    assert sum(isinstance(part, nn.ConvTranspose2d) for part in network.decoder.modules()) == 6
+    assert sum(isinstance(part, nn.Linear) for part in network.decoder.modules()) == 1
+    assert network.code_shape == (64, 1, 1)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@settings(max_examples=15, deadline=None)
+@given(height=st.integers(8, 140), width=st.integers(8, 140), channels=st.sampled_from([1, 3]))
+def test_any_size_comes_back(network: str, height: int, width: int, channels: int) -> None:
+    autoencoder = Autoencoder((channels, height, width), network=network, filters=FILTERS[network]).eval()
     with torch.no_grad():
-        output = scorer(image)
-        expected = (scorer.network(image) - image).numpy() ** 2
-    assert output["map"].shape == (2, height, width)
-    torch.testing.assert_close(output["map"], torch.from_numpy(expected.mean(axis=1)))
-    torch.testing.assert_close(output["score"], torch.from_numpy(expected.mean(axis=(1, 2, 3))))
+        painted = autoencoder(torch.rand(2, channels, height, width))
+    assert painted.shape == (2, channels, height, width)
+    assert 0 <= painted.min() <= painted.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("network", "gate", "conv", "post"), list(itertools.product(NETWORKS, GATES, CONVOLUTIONS, POSTS))
+)
+def test_every_part_fits_every_network(network: str, gate: str, conv: str, post: str) -> None:
+    filters = (16, 16, 8)
+    autoencoder = Autoencoder((1, 20, 17), network=network, filters=filters, gate=gate, conv=conv, post=post).eval()
+    image = torch.rand(2, 1, 20, 17)
+    with torch.no_grad():
+        assert autoencoder(image).shape == image.shape
+        assert autoencoder.encode(image).shape == (2, *autoencoder.code_shape)
+
+
+def test_layers_next_to_the_code_stay_plain() -> None:
+    """RAVI 4.5: the first four encoder layers and the last four decoder layers are strengthened."""
+    network = Autoencoder((3, 128, 128), conv="asymmetric")
+    kinds = [type(block[0]).__name__ for block in network.encoder]
+    assert kinds == ["AsymmetricConv2d"] * 4 + ["Conv2d"]
+    kinds = [type(block[0]).__name__ for block in network.decoder]
+    assert kinds == ["ConvTranspose2d"] + ["AsymmetricConvTranspose2d"] * 4
+
+
+def test_receptive_field_reaches_as_far_as_the_layers_say() -> None:
+    """A code place of BCAE1 at 128x128 sees 79 pixels a side: 3x3 at strides 1, 2, 4, 8 and 4x4 at 16."""
+    torch.manual_seed(0)
+    network = Autoencoder((1, 128, 128)).eval()
+    image = torch.rand(1, 1, 128, 128, requires_grad=True)
+    network.encode(image)[0, :, 1, 1].sum().backward()
+    assert image.grad is not None
+    seen = image.grad[0, 0].abs().sum(dim=0).nonzero()
+    expected = 1 + sum(2 * 2**layer for layer in range(4)) + 3 * 16
+    assert expected - 2 <= seen.max() - seen.min() + 1 <= expected
+    layers = plan((1, 128, 128), "bcae1", (64, 64, 64, 96, 96)).encoder
+    assert [layer.places[0] for layer in layers] == [63, 31, 15, 7, 4]
+
+
+def test_scores_of_every_path() -> None:
+    torch.manual_seed(0)
+    network = Autoencoder((1, 16, 16), filters=(8, 8), code="distorter")
+    image = torch.rand(3, 1, 16, 16)
+    scores = {}
+    for path in ("normal", "perturbed", "mean"):
+        scorer = ReconstructionScorer(network, path=path).eval()
+        answer = scorer(image)
+        torch.testing.assert_close(answer["map"].mean(dim=(1, 2)), answer["score"])
+        scores[path] = answer["score"]
+    torch.testing.assert_close((scores["normal"] + scores["perturbed"]) / 2, scores["mean"])
+    assert not torch.allclose(scores["normal"], scores["perturbed"])
+
+
+def test_scaled_scores_of_held_out_normals_lie_between_0_and_1() -> None:
+    """ALPS III-D, with minimum and maximum from held-out normals."""
+    scorer = ReconstructionScorer(Autoencoder((1, 16, 16), filters=(8, 8)), scaled=True).eval()
+    image = torch.rand(5, 1, 16, 16)
+    with torch.no_grad():
+        scorer.set_scale(scorer.errors(image, "normal").mean(dim=(1, 2)))
+        scores = scorer(image)["score"]
+    torch.testing.assert_close(scores.min(), torch.tensor(0.0), atol=1e-4, rtol=0)
+    torch.testing.assert_close(scores.max(), torch.tensor(1.0), atol=1e-4, rtol=0)

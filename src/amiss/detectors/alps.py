@@ -14,8 +14,10 @@ class ALPS(Reconstructor):
     """An autoencoder learns to reconstruct from codes that an adversary distorts as harmfully as it can.
 
     Four convolutions and global average pooling lead to the code, a dense layer and six transposed convolutions back
-    (III-B). The distorter, an encoder like the first half, adds to the code; it moves every third epoch, and its loss
-    weighs a tenth of the autoencoder's (the paper: "every n epochs", a larger weight for the reconstruction). Three
+    (III-B). The distorter, an encoder like the first half, adds to the code; it moves every third epoch, a tenth as
+    fast as the autoencoder (the paper: "every n epochs", and a larger weight for the reconstruction). The
+    autoencoder learns from the normal path as well, as the text says ("in addition to reconstruction"); with
+    normal_weight=0 from the perturbed one alone, as the printed objective does. Three
     scores: the error of the normal path, of the perturbed one, and their mean (III-D); the paper reports the best of
     the three for each class, a choice that has seen the anomalies. The default is the mean; `path_scores` gives all
     three.

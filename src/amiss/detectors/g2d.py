@@ -73,7 +73,7 @@ class G2D(Detector):
     family: ClassVar[str] = "tells created anomalies apart"
     good_for: ClassVar[str] = "small pictures of one kind of object; slow to fit, fast to score; gives no map"
 
-    epochs: int = setting(50, "of the generator; each is kept", low=2)
+    epochs: int = setting(50, "of the generator; each is kept", low=1)
     filters: str = setting("1024,512,256", "of the generator, with commas; a quarter is enough for small images")
     learning_rate: float = setting(1e-4, "of generator and critic", low=0.0)
     noise: int = setting(100, "length of the generator's input", low=1)

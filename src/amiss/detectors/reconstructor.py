@@ -30,7 +30,7 @@ _NO_BETTER = 0.98
 #: Normal images may become so many times worse in a negative phase before it counts as an explosion.
 _EXPLODED = 2.0
 #: Distance between embeddings, relative to their centre's length, below which they have collapsed onto it.
-_COLLAPSED = 1e-3
+_COLLAPSED = 1e-2
 #: An adversary has won where its path's error is so many times the normal path's.
 _WON = 10.0
 
@@ -74,7 +74,10 @@ class Reconstructor(Detector):
     gate_penalty: float = setting(1e-6, "weight of the norm of the gate's map (gate=sa)", low=0.0)
     strength: float = setting(0.5, "longest noise or distortion, in lengths of the code", low=0.0)
     distorter_every: int = setting(3, "the distorter moves in every n-th epoch", low=1)
-    distorter_weight: float = setting(0.1, "of the distorter's loss; the autoencoder's is 1", low=0.0)
+    distorter_weight: float = setting(
+        0.1, "of the distorter's loss, set against the autoencoder's 1 by way of its learning rate", low=0.0
+    )
+    normal_weight: float = setting(1.0, "of the normal path's error beside the perturbed one (code=distorter)", low=0.0)
     memory_items: int = setting(100, "that the memory holds", low=2)
     entropy_weight: float = setting(2e-4, "of the entropy of the memory's addressing", low=0.0)
     corruption_level: float = setting(0.2, "noise's deviation, or the mask's share of the image", low=0.0, high=1.0)
@@ -177,6 +180,7 @@ class Reconstructor(Detector):
             fewest_steps=self.fewest_steps,
             keep="last",  # the error on normals alone would choose the epoch that has learnt least from anomalies
             needs_anomalies=True,
+            measure=lambda images: self._measures(scorer, images),
             beside={f"{name} of the negative phase": network for name, network in beside.items()},
             diagnose=_diagnose_negative,
         )
@@ -224,7 +228,7 @@ class Reconstructor(Detector):
                     "distorter",
                     list(network.code.adversary()),
                     lambda batch: self._distortion(scorer, batch),
-                    learning_rate,
+                    self.distorter_weight * learning_rate,  # Adam divides a weight of the loss out again
                     every_epochs=self.distorter_every,
                     optimizer=Adam,
                 )
@@ -243,7 +247,7 @@ class Reconstructor(Detector):
             gated = network.gate(batch.images)
             code = network.encoder(gated)
         reconstruction = network.decoder(network.code.perturbed(code, gated))
-        return {"distortion": -self.distorter_weight * scorer.error(batch.images, reconstruction).mean()}
+        return {"distortion": -scorer.error(batch.images, reconstruction).mean()}
 
     def _positive_terms(self, scorer: ReconstructionScorer, batch: Batch) -> dict[str, Tensor]:
         from ..objectives.gate import map_penalty
@@ -254,6 +258,8 @@ class Reconstructor(Detector):
         code = network.encoder(gated)
         reconstruction = network.decoder(network.code.held(code, gated))
         terms = {"reconstruction error": scorer.error(images, reconstruction).mean()}
+        if self.code == "distorter" and self.normal_weight:
+            terms["normal error"] = self.normal_weight * scorer.error(images, network.decoder(code)).mean()
         if self.gate == "sa" and self.gate_penalty:
             attention: Any = network.gate
             terms["gate penalty"] = self.gate_penalty * map_penalty(attention.attention_map(given))
@@ -438,13 +444,13 @@ def _prior_players(network: Autoencoder, learning_rate: float) -> tuple[list[Pla
 
 
 def _diagnose_negative(figures: Sequence[Mapping[str, float]]) -> list[str]:
-    first, last = figures[0]["stop"], figures[-1]["stop"]
-    best = min(figures, key=lambda each: each["stop"])["stop"]
-    if last <= _EXPLODED * best:
+    best, last = min(each["stop"] for each in figures), figures[-1]["stop"]
+    mean_image = figures[-1]["error of the mean image"]
+    if last <= _EXPLODED * best and last < mean_image:
         return []
     return [
-        f"the negative term drowns the normal images: their error went from {min(first, best):.4f} to {last:.4f}; set "
-        "negative=bounded, or lower negative_weight, negative_moves or negative_epochs"
+        f"the negative term drowns the normal images: their error has grown to {last:.4f}, and their mean image has "
+        f"{mean_image:.4f}; set negative=bounded, or lower negative_weight, negative_moves or negative_epochs"
     ]
 
 

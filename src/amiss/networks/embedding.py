@@ -16,6 +16,7 @@ class Embedding(nn.Sequential):
         shape: (channels, height, width); sides are halved while more than four pixels are left.
         dimensions: of the embedding.
 
+    >>> import torch
     >>> Embedding((1, 28, 28), 32)(torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2, 32])
     """

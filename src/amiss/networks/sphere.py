@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from ..objectives.svdd import centre_of, collapse, one_class, radius_of, soft_boundary
+from ..objectives.svdd import centre_of, one_class, radius_of, soft_boundary
 
 
 class Sphere(nn.Module):
@@ -45,5 +45,6 @@ class Sphere(nn.Module):
         return loss
 
     def spread(self, embeddings: Tensor) -> float:
-        """Mean distance between embeddings in lengths of their centre; near 0 they have collapsed."""
-        return collapse(embeddings)
+        """Mean distance of embeddings to their mean, in lengths of the centre; near 0 they have collapsed."""
+        apart = (embeddings - embeddings.mean(dim=0)).norm(dim=1).mean()
+        return float(apart / self.get_buffer("centre").norm())

@@ -43,9 +43,3 @@ def radius_of(squared_distances: Tensor, nu: float) -> Tensor:
     low = int(position)
     high = min(low + 1, len(ordered) - 1)
     return ordered[low] + (position - low) * (ordered[high] - ordered[low])
-
-
-def collapse(embeddings: Tensor) -> float:
-    """Mean distance of embeddings (n, d) to their mean, in lengths of the mean; near 0 they have collapsed onto it."""
-    mean = embeddings.mean(dim=0)
-    return float((embeddings - mean).norm(dim=1).mean() / mean.norm().clamp(min=1e-12))

@@ -1,0 +1,72 @@
+"""Principal component analysis of whole images: a trivial baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .. import versions
+from .base import Detector
+from .settings import setting
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..training.stage import Computation, Pass, Stage
+
+#: Numbers that scikit-learn is given at once; of more images, so many are drawn at random.
+_MOST_VALUES = 50_000_000
+
+
+@dataclass(kw_only=True, eq=False)
+class PCA(Detector):
+    """The error of painting an image from the principal components of the normal ones.
+
+    Map: squared error, averaged over channels. Score: the map's mean, or the largest value of the smoothed map.
+
+    >>> PCA().get_params()["components"]
+    30
+    """
+
+    title: ClassVar[str] = "Reconstruction from principal components"
+    paper: ClassVar[str] = "a trivial baseline"
+    family: ClassVar[str] = "reconstructs"
+    good_for: ClassVar[str] = (
+        "parts that lie alike; the linear autoencoder that a network has to beat; fitted in seconds"
+    )
+    has_map: ClassVar[bool] = True
+    excused_checks: ClassVar[dict[str, str]] = {
+        "resumes_to_the_same_result": "it is fitted in one step, so a fit cannot be broken off between epochs",
+    }
+
+    components: int = setting(30, "principal components, where there are images for so many", low=1)
+    reduce: str = setting("mean", "the score from the map", choices=("mean", "largest"))
+
+    def build(self, shape: tuple[int, int, int]) -> nn.Module:
+        from ..networks.statistics import PrincipalComponents
+
+        return PrincipalComponents(shape, self.components, self.reduce)
+
+    def stages(self, scorer: Any) -> Sequence[Stage | Computation]:
+        versions.require("train", "fitting PCA", "sklearn")
+        import numpy as np
+        import torch
+        from sklearn import decomposition
+
+        from ..training.stage import Computation
+
+        def compute(seen: Pass) -> dict[str, float]:
+            size = scorer.get_buffer("mean").numel()
+            most = max(2 * self.components, _MOST_VALUES // size)
+            chosen = torch.randperm(len(seen.train), generator=seen.generator)[:most].sort().values
+            images = seen.train[chosen].flatten(1).cpu()
+            mean = images.mean(dim=0)
+            model = decomposition.PCA(min(self.components, *images.shape), random_state=self.seed)
+            with np.errstate(invalid="ignore"):  # images that are all alike have no variance to explain
+                model.fit((images - mean).numpy())
+            scorer.get_buffer("mean").copy_(mean)
+            scorer.get_buffer("components")[: model.n_components_].copy_(torch.from_numpy(model.components_))
+            return {"explained variance": float(np.nan_to_num(model.explained_variance_ratio_.sum(), nan=1.0))}
+
+        return [Computation("fit", compute)]

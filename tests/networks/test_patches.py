@@ -1,0 +1,69 @@
+"""Patches: every place is covered, and an image's score is that of its worst patches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from amiss.data.patches import cut_patches, parse_patch, patch_starts
+from amiss.errors import UsageError
+from amiss.networks.patches import PatchScorer
+
+
+class Brightness(nn.Module):
+    """Scores a patch by its mean; its map is the patch."""
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        return {"score": image.mean(dim=(1, 2, 3)), "map": image.mean(dim=1)}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    height=st.integers(8, 40),
+    width=st.integers(8, 40),
+    size=st.integers(4, 8),
+    stride=st.integers(1, 8),
+    top=st.integers(1, 4),
+)
+def test_maps_fold_back_and_scores_are_the_highest(height: int, width: int, size: int, stride: int, top: int) -> None:
+    stride = min(stride, size)
+    images = torch.rand(2, 3, height, width)
+    answer = PatchScorer(Brightness(), (3, height, width), size, stride, top)(images)
+    torch.testing.assert_close(answer["map"], images.mean(dim=1))  # every patch says what is there: so does their mean
+    for image, score in zip(images, answer["score"], strict=True):
+        means = [
+            image[:, row : row + size, column : column + size].mean().item()
+            for row in patch_starts(height, size, stride)
+            for column in patch_starts(width, size, stride)
+        ]
+        assert score.item() == pytest.approx(np.mean(sorted(means)[-top:]), rel=1e-5)
+
+
+@given(length=st.integers(4, 300), size=st.integers(4, 60), stride=st.integers(1, 60))
+def test_patches_reach_from_edge_to_edge(length: int, size: int, stride: int) -> None:
+    if length < size:
+        with pytest.raises(UsageError, match="fit"):
+            patch_starts(length, size, stride)
+        return
+    starts = patch_starts(length, size, min(stride, size))
+    assert starts[0] == 0
+    assert starts[-1] == length - size
+    assert all(0 < after - before <= min(stride, size) for before, after in zip(starts, starts[1:], strict=False))
+
+
+def test_training_patches_are_the_images_own() -> None:
+    images = np.arange(2 * 6 * 7, dtype=np.uint8).reshape(2, 1, 6, 7)
+    patches = cut_patches(images, 4, 3, seed=0)
+    assert patches.shape == (2 * 2 * 2, 1, 4, 4)
+    np.testing.assert_array_equal(patches[0, 0], images[0, 0, :4, :4])
+    np.testing.assert_array_equal(patches[-1, 0], images[1, 0, 2:, 3:])
+
+
+@pytest.mark.parametrize("text", ["0", "3", "abc", "30:0", "30:31", "30:25:1", "-8", ""])
+def test_a_patch_that_cannot_be_is_explained(text: str) -> None:
+    with pytest.raises(UsageError, match="patch"):
+        parse_patch(text)
