@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from amiss.cli import make_app
 from amiss.data import known_sets
 from amiss.detectors import get_method, method_names
 from amiss.detectors.base import Detector
+from amiss.detectors.settings import settings_of
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -83,7 +83,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def quick_fit(self: Detector, *arguments: Any, **options: Any) -> Detector:
         few = {"epochs": 1, "fewest_steps": 2}
-        self.set_params(**{item.name: few[item.name] for item in fields(self) if item.name in few})
+        self.set_params(**{name: few[name] for name in settings_of(type(self)) if name in few})
         return fit(self, *arguments, **options)
 
     monkeypatch.setattr(Detector, "fit", quick_fit)
@@ -121,7 +121,7 @@ def test_every_method_has_a_section_with_its_settings() -> None:
     by_name = {section.partition("\n")[0].strip(): section for section in sections}
     assert list(method_names()) == sorted(by_name)
     for name, section in by_name.items():
-        missing = [item.name for item in fields(get_method(name)) if f"`{item.name}`" not in common + section]
+        missing = [setting for setting in settings_of(get_method(name)) if f"`{setting}`" not in common + section]
         assert not missing, f"docs/methods.md does not explain {missing} of {name}"
 
 

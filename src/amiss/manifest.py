@@ -80,6 +80,19 @@ class PrecisionChoice(_Strict):
     precision: Literal["float32", "bfloat16"]
 
 
+class LessonFacts(_Strict):
+    """What a model in service was taught: how many images of each label, and what that did to those kept aside."""
+
+    date: str
+    form: str
+    normal: int
+    anomalous: int
+    kept_aside: int
+    before: dict[str, float | None]
+    after: dict[str, float | None]
+    stage: StageRecord
+
+
 class Manifest(_Strict):
     """All that a model file says about itself; `sha256` holds the digest of every other part."""
 
@@ -94,6 +107,7 @@ class Manifest(_Strict):
     map_scale: ScaleFacts | None
     precision_choice: PrecisionChoice
     training: TrainingRecord
+    lessons: list[LessonFacts] = []
     notes: list[str]
     fitted_on: str
     versions: dict[str, str]

@@ -122,6 +122,7 @@ def _manifest(detector: Detector) -> dict[str, Any]:
         "map_scale": None if scale is None else asdict(scale),
         "precision_choice": detector.precision_choice_,
         "training": detector.training_,
+        "lessons": detector.lessons_,
         "notes": detector.notes_,
         "fitted_on": detector.fitted_on_,
         "versions": detector.fitted_with_,
@@ -148,6 +149,7 @@ def _restore(manifest: Manifest, parts: dict[str, bytes]) -> Detector:
     detector.map_scale_ = None if scale is None else MapScale(scale.floor, scale.threshold)
     detector.precision_choice_ = manifest.precision_choice.model_dump()
     detector.splits_, detector.training_ = manifest.splits.model_dump(exclude_none=True), manifest.training.model_dump()
+    detector.lessons_ = [lesson.model_dump() for lesson in manifest.lessons]
     detector.notes_, detector.fitted_on_ = list(manifest.notes), manifest.fitted_on
     detector.fitted_with_ = dict(manifest.versions)
     detector._graph, detector._weights = parts[_GRAPH], parts[_WEIGHTS]

@@ -30,7 +30,7 @@ def test_people_see_every_method(run: Run) -> None:
 @pytest.mark.parametrize("name", method_names())
 def test_one_method_shows_all_its_settings(name: str, run: Run) -> None:
     text = run("methods", name).well().out
-    for setting in settings_of(get_method(name)):
+    for setting, item in settings_of(get_method(name)).items():
         assert setting in text
         assert str(item.default).split(",")[0] in text
 

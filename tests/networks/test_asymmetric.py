@@ -13,7 +13,7 @@ from amiss.networks.autoencoder import Autoencoder
 
 
 def three_convolutions(layer: AsymmetricConv2d, features: Tensor, stride: int, padding: int) -> Tensor:
-    """Each kernel by itself, the thin ones on an image cropped or padded so that their centres meet the square one's."""
+    """Each kernel by itself, the thin ones on a cropped image, so that their centres meet the square one's."""
     k = layer.square.kernel_size[0]
     middle = (k - 1) // 2
     padded = functional.pad(features, [padding] * 4)

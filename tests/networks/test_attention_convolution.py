@@ -93,7 +93,7 @@ def test_exports_with_any_number_of_images() -> None:
 
 
 def test_cost_beside_a_plain_network() -> None:
-    """RAVI prints 15 % more parameters "with lowest settings"; with the convolutions thinned as Bello et al. do, fewer."""
+    """RAVI prints 15 % more "with lowest settings"; with convolutions thinned as Bello et al. do, fewer."""
     plain, attentive = (
         sum(weight.numel() for weight in Autoencoder((3, 128, 128), conv=conv).parameters())
         for conv in ("plain", "attention")

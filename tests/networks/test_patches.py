@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -52,7 +54,7 @@ def test_patches_reach_from_edge_to_edge(length: int, size: int, stride: int) ->
     starts = patch_starts(length, size, min(stride, size))
     assert starts[0] == 0
     assert starts[-1] == length - size
-    assert all(0 < after - before <= min(stride, size) for before, after in zip(starts, starts[1:], strict=False))
+    assert all(0 < after - before <= min(stride, size) for before, after in itertools.pairwise(starts))
 
 
 def test_training_patches_are_the_images_own() -> None:

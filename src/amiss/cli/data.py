@@ -8,7 +8,7 @@ import typer
 
 from .console import Json, console, print_json, progress_bar
 
-ORDER = 7
+ORDER = 8
 _HELP = """Known data sets: which are here, and how to get the others."""
 _LIST = """List the known data sets and where each was found.
 

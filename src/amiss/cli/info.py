@@ -8,7 +8,7 @@ import typer
 
 from .console import Json, Model, console, percent, print_json
 
-ORDER = 5
+ORDER = 6
 _HELP = """Show what a model file holds, and check it.
 
 Method, data, training, decision, versions.
@@ -65,6 +65,10 @@ def _print(people: Any, manifest: dict[str, Any], promise: str) -> None:
     table.add_column(overflow="fold")
     for name, value in rows.items():
         table.add_row(name, escape(str(value)))
+    for lesson in manifest["lessons"]:
+        table.add_row(
+            "1 lesson", f"{lesson['date']}: {lesson['normal']} normal and {lesson['anomalous']} anomalous images"
+        )
     for note in manifest["notes"]:
         table.add_row("note", escape(note))
     people.print(table)

@@ -8,7 +8,7 @@ import typer
 
 from .console import Json, console, print_json
 
-ORDER = 6
+ORDER = 7
 _HELP = """List the methods, or show one with its settings.
 
 \b

@@ -366,7 +366,28 @@ class Detector(metaclass=Settable):
         groups = {stack.items[index].group or stack.digests[index] for index in splits.calibrate}
         if len(groups) < len(splits.calibrate):
             self.splits_["calibrate"]["groups"] = len(groups)
+        self.lessons_: list[dict[str, Any]] = []
         self.fitted_on_ = datetime.date.today().isoformat()
+
+    def recalibrate(
+        self, images: NDArray[Any], digests: Sequence[str], names: Sequence[str], groups: int | None = None
+    ) -> None:
+        """Calibrate anew, with normal images that the weights in use have not learnt from.
+
+        Args:
+            images: (n, c, h, w) prepared.
+            digests, names: n of each, for the record.
+            groups: how many groups they fall into, where some are related.
+        """
+        part = {"count": len(digests), "digest": digest_of(digests), "images": list(digests), "names": list(names)}
+        self.splits_["calibrate"] = part | ({"groups": groups} if groups else {})
+        self._calibration_images, self._graph = images, None
+        self._calibrate()
+
+    def note_labelled(self, digests: Sequence[str]) -> None:
+        """Remember images that were learnt from, so that `eval` leaves them out."""
+        together = sorted({*self.splits_.get("labelled", {}).get("images", ()), *digests})
+        self.splits_["labelled"] = {"count": len(together), "digest": digest_of(together), "images": together}
 
     # -- scoring -------------------------------------------------------------------------------------------------------
 
@@ -389,6 +410,14 @@ class Detector(metaclass=Settable):
             np.array(flags, dtype=np.bool_),
             errors,
         )
+
+    def judge(self, images: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Scores and decisions, (n,) each, of prepared images (n, c, h, w); for none, none."""
+        self.require_fitted()
+        if not len(images):
+            return np.empty(0, dtype=np.float32), np.empty(0, dtype=np.bool_)
+        scores = self._run_all(self.engine_, images).scores
+        return scores, self.decision_.is_anomaly(scores)
 
     def predict(self, x: Images) -> NDArray[np.bool_]:
         """(n,) bool, True = anomalous. Raises `DataError` where any image cannot be read, which has no truth value."""

@@ -1,4 +1,4 @@
-"""Nearest neighbours on small images: a trivial baseline that beats many a network."""
+"""Nearest neighbours on small images: a trivial baseline."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class OCSVM(Detector):
     """A boundary around the normal images, in the space of their principal components.
 
-    Scikit-learn's machine with a Gaussian kernel as wide as its gamma="scale" makes it, on small copies of the images;
-    the papers that compare with it do not say how theirs was set. The components are not whitened (trials on MNIST and
+    Scikit-learn's machine with a Gaussian kernel as wide as its gamma="scale" makes it, on small copies of the images.
+    Chosen here: the kernel, and principal components that are not whitened (trials of whitening on MNIST and
     Fashion-MNIST were undecided). Score: minus the decision function, so that positive is outside.
 
     >>> OCSVM().get_params()["nu"]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Numbers that scikit-learn is given at once; of more images, so many are drawn at random.
 _MOST_VALUES = 50_000_000
+#: Variance along a direction in which the images do not differ; such a direction is arbitrary and explains nothing.
+_ROUNDING = 1e-9
 
 
 @dataclass(kw_only=True, eq=False)
@@ -66,7 +68,8 @@ class PCA(Detector):
             with np.errstate(invalid="ignore"):  # images that are all alike have no variance to explain
                 model.fit((images - mean).numpy())
             scorer.get_buffer("mean").copy_(mean)
-            scorer.get_buffer("components")[: model.n_components_].copy_(torch.from_numpy(model.components_))
+            varied = model.components_[model.explained_variance_ > _ROUNDING]
+            scorer.get_buffer("components")[: len(varied)].copy_(torch.from_numpy(varied))
             return {"explained variance": float(np.nan_to_num(model.explained_variance_ratio_.sum(), nan=1.0))}
 
         return [Computation("fit", compute)]

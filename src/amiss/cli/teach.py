@@ -1,0 +1,92 @@
+"""`amiss teach`: correct a model in service with images it got wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .console import Json, Model, console, number, percent, plain, print_json, progress_bar
+
+ORDER = 5
+_HELP = """Correct a model with images it got wrong, and recalibrate it.
+
+It learns to paint the normal images well and the anomalous ones badly. A third of them is kept aside to show what that
+does to images it has not learnt from. The calibration images that the model file names are needed again; where they
+have moved, or are gone, give them or others with --calibrate.
+
+\b
+Examples:
+  amiss teach part.amiss --normal alarms/false --anomalous alarms/missed --out part-2.amiss
+  amiss teach part.amiss --normal good --anomalous bad --calibrate parts/good --out part.amiss
+"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("teach", help=_HELP)(teach)
+
+
+def teach(
+    model: Model,
+    normal: Annotated[list[str], typer.Option(help="Images that are normal; repeatable.", show_default=False)],
+    anomalous: Annotated[list[str], typer.Option(help="Images that are anomalous; repeatable.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Model file to write; may be the same.", show_default=False)],
+    calibrate: Annotated[
+        list[str] | None, typer.Option(help="Normal images to recalibrate with; repeatable.", show_default=False)
+    ] = None,
+    form: Annotated[str, typer.Option(help="Of the negative term: bounded, plain, weighted, repeated.")] = "bounded",
+    epochs: Annotated[int, typer.Option(help="Passes through the normal images.")] = 10,
+    learning_rate: Annotated[float, typer.Option(help="Of the optimizer.")] = 1e-4,
+    seed: Annotated[int, typer.Option(help="Chooses what is kept aside.")] = 0,
+    json_: Json = False,
+) -> None:
+    from .. import teaching
+    from ..files import check_writable
+    from ..model_file import load
+
+    check_writable(out)
+    detector = load(model)
+    known = len(detector.notes_)
+    with progress_bar() as progress:
+        lesson = teaching.teach(
+            detector,
+            normal,
+            anomalous,
+            calibrate=calibrate,
+            form=form,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            seed=seed,
+            progress=progress,
+        )
+        detector.save(out)
+    people = console(json_)
+    for note in detector.notes_[known:]:
+        people.print(f"[yellow]note[/]  {plain(note)}")
+    record = lesson.record
+    people.print(
+        f"Taught [bold]{plain(str(model))}[/] with {record['normal']} normal and {record['anomalous']} anomalous "
+        f"images; {record['kept_aside']} others kept aside:"
+    )
+    people.print(_table(lesson.before, lesson.after))
+    people.print(plain(detector.decision_.explain()))
+    people.print(f"Wrote [bold]{plain(str(out))}[/]")
+    if json_:
+        print_json({"model": str(out), **record, "threshold": detector.decision_.threshold})
+
+
+def _table(before: object, after: object) -> object:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "before", "after"):
+        table.add_column(column, justify="left" if not column else "right")
+    for key, title, form in (
+        ("auroc", "AUROC", number),
+        ("false_alarms", "normal images flagged", percent),
+        ("missed", "anomalies missed", percent),
+    ):
+        values = [getattr(figures, key) for figures in (before, after)]
+        table.add_row(title, *("–" if value is None else form(value) for value in values))
+    return table

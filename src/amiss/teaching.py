@@ -1,0 +1,259 @@
+"""Correct a model in service: learn from images it got wrong, recalibrate, and show what that did to others."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import versions
+from .data import Collection, Item, open_images
+from .data.stack import Stack, load_stack, prepare_item
+from .detectors.base import Detector, Images
+from .detectors.reconstructor import Reconstructor
+from .errors import AmissError, DataError, UsageError
+from .metrics import Ranking
+from .progress import Progress, silent
+
+#: Share of the given images that is kept aside to show before and after.
+_ASIDE = 0.3
+#: With fewer images of a label, none is kept aside.
+_FEWEST_TO_DIVIDE = 4
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a model makes of the images kept aside.
+
+    Attributes:
+        auroc: None where only one label was kept aside.
+        false_alarms, missed: shares of the normal images flagged, and of the anomalies not flagged; None without any.
+    """
+
+    auroc: float | None
+    false_alarms: float | None
+    missed: float | None
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What was learnt, and what it did.
+
+    Attributes:
+        before, after: figures on the images kept aside, which were not learnt from.
+        record: what is appended to the manifest.
+    """
+
+    before: Figures
+    after: Figures
+    record: dict[str, Any]
+
+
+def teach(
+    detector: Detector,
+    normal: Images,
+    anomalous: Images,
+    *,
+    calibrate: Images | None = None,
+    form: str = "bounded",
+    epochs: int = 10,
+    learning_rate: float = 1e-4,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Lesson:
+    """Teach a fitted or loaded detector, in place: paint these normal images well, and these anomalies badly.
+
+    A third of the given images (of each label, if there are four or more) is kept aside to compare before and after.
+    The decision is then calibrated anew: the old calibration scores belong to the old weights.
+
+    Args:
+        detector: one that reconstructs whole images.
+        normal: images that are normal, such as false alarms; add some that were judged rightly.
+        anomalous: images that are anomalous, such as missed ones.
+        calibrate: normal images to calibrate with: those the model file names, moved elsewhere, or new ones. Without
+            it, those it names must lie where they lay.
+        form: of the negative term, see `amiss.objectives.negative`.
+        epochs, learning_rate: of the lesson.
+        seed: chooses what is kept aside, and the order of batches.
+
+    Raises:
+        UsageError: a method that cannot be taught.
+        DataError: too few images, or calibration images that are missing or were changed; it says which.
+        MissingExtraError: torch or Lightning is not installed.
+    """
+    if not isinstance(detector, Reconstructor) or detector.patch != "none":
+        raise UsageError(
+            f"{type(detector).__name__} cannot be taught: only methods that reconstruct whole images can; fit it again "
+            "with the images added"
+        )
+    detector.require_fitted()
+    versions.require("train", "teaching", "torch", "pytorch_lightning", "onnx", "onnxscript", "safetensors")
+    good = _load(open_images(normal, "score").normal, detector, progress)
+    bad = _load(open_images(anomalous, "score").where(lambda item: item.anomalous is not False), detector, progress)
+    twice = set(good.digests) & set(bad.digests)
+    if twice:
+        name = next(item.name for item, digest in zip(bad.items, bad.digests, strict=True) if digest in twice)
+        raise DataError(f"{name} is given both as normal and as anomalous; leave it out of one of them")
+    calibration = _calibration(detector, calibrate, {*good.digests, *bad.digests}, progress)
+    rng = np.random.default_rng(seed)
+    (good_aside, good_taught), (bad_aside, bad_taught) = (_divide(len(part.items), rng) for part in (good, bad))
+    before = _figures(detector, good.images[good_aside], bad.images[bad_aside])
+    record = _train(
+        detector, good.images[good_taught], bad.images[bad_taught], form, epochs, learning_rate, seed, progress
+    )
+    detector.recalibrate(
+        calibration.images, calibration.digests, [item.name for item in calibration.items], _groups(calibration)
+    )
+    taught = [good.digests[index] for index in good_taught] + [bad.digests[index] for index in bad_taught]
+    detector.note_labelled(taught)
+    after = _figures(detector, good.images[good_aside], bad.images[bad_aside])
+    lesson = {
+        "date": datetime.date.today().isoformat(),
+        "form": form,
+        "normal": len(good_taught),
+        "anomalous": len(bad_taught),
+        "kept_aside": len(good_aside) + len(bad_aside),
+        "before": vars(before),
+        "after": vars(after),
+        "stage": record,
+    }
+    detector.lessons_.append(lesson)
+    return Lesson(before, after, lesson)
+
+
+def _load(collection: Collection, detector: Detector, progress: Progress) -> Stack:
+    if not len(collection):
+        raise DataError(f"{collection.title} holds no image to learn from")
+    stack = load_stack(collection, detector.preprocessing_, progress)
+    if stack.unreadable:
+        name, reason = stack.unreadable[0]
+        raise DataError(f"{name} cannot be learnt from: {reason}")
+    return stack
+
+
+def _divide(count: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices to keep aside, and to learn from."""
+    order = rng.permutation(count)
+    aside = round(_ASIDE * count) if count >= _FEWEST_TO_DIVIDE else 0
+    return np.sort(order[:aside]), np.sort(order[aside:])
+
+
+def _figures(detector: Detector, good: NDArray[Any], bad: NDArray[Any]) -> Figures:
+    judged = [detector.judge(part) for part in (good, bad)]
+    scores, flags = (np.concatenate(parts) for parts in zip(*judged, strict=True))
+    labels = np.arange(len(scores)) >= len(good)
+    return Figures(
+        float(Ranking(scores, labels).auroc()) if labels.any() and not labels.all() else None,
+        float(flags[~labels].mean()) if len(good) else None,
+        float((~flags[labels]).mean()) if len(bad) else None,
+    )
+
+
+def _train(
+    detector: Reconstructor,
+    good: NDArray[Any],
+    bad: NDArray[Any],
+    form: str,
+    epochs: int,
+    learning_rate: float,
+    seed: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    import copy
+
+    import torch
+
+    from .training.choose import training_device
+    from .training.loop import RunSettings, TrainingData, run_stages
+
+    pupil = copy.copy(detector)
+    pupil.set_params(
+        negative=form if form != "none" else "bounded", negative_epochs=epochs, learning_rate=learning_rate, seed=seed
+    )
+    pupil.check()
+    scorer: Any = detector.torch_scorer()
+    device = training_device("auto" if detector.device == "cuda" else detector.device)
+    run = RunSettings(seed, min(detector.batch_size, len(good)), device, "float32", None, False, progress)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        stages = [pupil.negative_stage(scorer)]
+    outcome = run_stages(scorer, stages, TrainingData(good, good, bad), run)
+    (record,) = outcome.records
+    detector.notes_ = [*detector.notes_, *outcome.warnings]
+    return record | {"stage": "lesson"}
+
+
+def _groups(stack: Stack) -> int | None:
+    groups = {item.group or digest for item, digest in zip(stack.items, stack.digests, strict=True)}
+    return len(groups) if len(groups) < len(stack.items) else None
+
+
+# -- the calibration images -------------------------------------------------------------------------------------------
+
+
+def _calibration(detector: Detector, given: Images | None, taught: set[str], progress: Progress) -> Stack:
+    part = detector.splits_["calibrate"]
+    if given is None:
+        stack = _named(part["names"], part["images"], detector)
+    else:
+        stack = load_stack(open_images(given, "fit").normal, detector.preprocessing_, progress)
+        named = [index for index, digest in enumerate(stack.digests) if digest in set(part["images"])]
+        if len({stack.digests[index] for index in named}) == len(part["images"]):
+            stack = _chosen(stack, named)  # a folder that holds them, and perhaps images the model was trained on
+    used = {digest for name in ("train", "stop") for digest in detector.splits_[name]["images"]}
+    used |= taught | set(detector.splits_.get("labelled", {}).get("images", ()))
+    first: dict[str, int] = {}
+    for index, digest in enumerate(stack.digests):
+        if digest not in used:
+            first.setdefault(digest, index)  # copies would count as evidence that they are not
+    if not first:
+        raise DataError("no image is left to calibrate with: all were learnt from; give others with --calibrate")
+    return _chosen(stack, list(first.values()))
+
+
+def _chosen(stack: Stack, indices: Sequence[int]) -> Stack:
+    keep = list(indices)
+    return Stack(
+        stack.images[keep], [stack.items[index] for index in keep], [stack.digests[index] for index in keep], []
+    )
+
+
+def _named(names: Sequence[str] | None, digests: Sequence[str], detector: Detector) -> Stack:
+    """The calibration images that the model file names, if they are all where they were, and as they were."""
+    images, items, missing = [], [], []
+    for name, digest in zip(names or [""] * len(digests), digests, strict=True):
+        item = _item(name)
+        prepared = None if item is None else prepare_item(item, detector.preprocessing_)
+        if prepared is None or prepared.digest != digest or prepared.image is None:
+            missing.append(name or "an image without a name")
+        else:
+            images.append(prepared.image)
+            items.append(prepared.item)
+    if missing:
+        raise DataError(
+            f"recalibration needs the {len(digests)} calibration images that the model file names, and "
+            f"{len(missing)} of them are missing or changed, such as {missing[0]}; put them back, or give the folder "
+            "that holds them, or other normal images, with --calibrate"
+        )
+    return Stack(np.stack(images), items, list(digests), [])
+
+
+def _item(name: str) -> Item | None:
+    """The image of a name as `Item.name` gives it: a path, or `SOURCE[index]`."""
+    indexed = re.fullmatch(r"(.+)\[(\d+)\]", name)
+    try:
+        if indexed and not Path(name).exists():
+            collection = open_images(indexed[1], "score")
+            return next((item for item in collection[int(indexed[2]) :] if item.name == name), None)
+        return open_images(name, "score")[0] if Path(name).is_file() else None
+    except AmissError:
+        return None
+
+
+__all__ = ["Figures", "Lesson", "teach"]

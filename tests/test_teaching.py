@@ -1,0 +1,113 @@
+"""Teaching a model in service: what changes, what is kept aside, which images it asks for."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import amiss
+from amiss.errors import DataError, UsageError
+from amiss.metrics import Ranking
+from amiss.model_file import read_manifest
+from amiss.teaching import teach
+from amiss.testing import fitted, task
+
+pytestmark = pytest.mark.filterwarnings("ignore::amiss.errors.DegenerateTrainingWarning")
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine digits are good; ones, which an autoencoder of the others paints well, are bad; and a fitted model."""
+    from sklearn.datasets import load_digits
+
+    folder = tmp_path_factory.mktemp("parts")
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8).repeat(2, axis=1).repeat(2, axis=2)
+    for name, chosen in (
+        ("good", images[digits.target != 1][:200]),
+        ("false", images[digits.target != 1][200:260]),
+        ("missed", images[digits.target == 1][:30]),
+        ("later", images[digits.target == 1][30:90]),
+    ):
+        (folder / name).mkdir()
+        for number, image in enumerate(chosen):
+            Image.fromarray(image).save(folder / name / f"{number}.png")
+    detector = amiss.BCAE1(filters="16,16,16", epochs=8, learning_rate=4e-3, false_alarm_rate=0.1)
+    detector.fit(folder / "good").save(folder / "model.amiss")
+    return folder
+
+
+def lesson(parts: Path, detector: amiss.Detector, **options: object) -> object:
+    return teach(detector, parts / "false", parts / "missed", epochs=8, learning_rate=2e-3, **options)  # type: ignore[arg-type]
+
+
+def test_a_lesson_helps_with_images_not_learnt_from(parts: Path) -> None:
+    before, detector = amiss.load(parts / "model.amiss"), amiss.load(parts / "model.amiss")
+    taught = lesson(parts, detector)
+    later, normal = (amiss.open_images(parts / name) for name in ("later", "false"))
+
+    def auroc(one: amiss.Detector) -> float:
+        scores = np.concatenate([one.score(part).scores for part in (normal, later)])
+        return float(Ranking(scores, np.arange(len(scores)) >= len(normal)).auroc())
+
+    assert auroc(detector) > auroc(before) + 0.2
+    assert taught.after.auroc >= taught.before.auroc  # type: ignore[attr-defined]
+    assert taught.record["kept_aside"] == 18 + 9  # type: ignore[attr-defined]
+    assert (taught.record["normal"], taught.record["anomalous"]) == (42, 21)  # type: ignore[attr-defined]
+
+
+def test_it_is_recalibrated_and_written_down(parts: Path, tmp_path: Path) -> None:
+    old, detector = amiss.load(parts / "model.amiss"), amiss.load(parts / "model.amiss")
+    lesson(parts, detector)
+    assert detector.splits_["calibrate"]["images"] == old.splits_["calibrate"]["images"]
+    assert not np.array_equal(detector.calibration_scores_["torch"], old.calibration_scores_["torch"])
+    path = detector.save(tmp_path / "taught.amiss")
+    (record,) = read_manifest(path)["lessons"]
+    assert (record["normal"], record["anomalous"], record["form"]) == (42, 21, "bounded")
+    assert record["stage"]["stage"] == "lesson"
+    again = amiss.load(path, engine="onnxruntime")
+    assert len(again.lessons_) == 1
+    assert set(again.splits_["labelled"]["images"]) == set(detector.splits_["labelled"]["images"])
+    unseen = task().unseen[:20]
+    np.testing.assert_allclose(again.score(unseen).scores, detector.score(unseen).scores, rtol=1e-3, atol=1e-6)
+    lesson(parts, again)
+    assert len(again.lessons_) == 2
+
+
+def test_it_says_which_calibration_images_it_needs(parts: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(parts, moved)
+    detector = amiss.load(parts / "model.amiss")
+    names = detector.splits_["calibrate"]["names"]
+    hidden = Path(names[0])
+    hidden.rename(hidden.with_suffix(".away"))
+    try:
+        with pytest.raises(DataError, match=r"1 of them are missing or changed, such as .*--calibrate"):
+            lesson(parts, detector)
+    finally:
+        hidden.with_suffix(".away").rename(hidden)
+    lesson(parts, detector, calibrate=moved / "good")  # the same images elsewhere: only the named ones are used
+    assert set(detector.splits_["calibrate"]["images"]) == set(
+        amiss.load(parts / "model.amiss").splits_["calibrate"]["images"]
+    )
+
+
+def test_calibration_images_are_never_learnt_from(parts: Path) -> None:
+    detector = amiss.load(parts / "model.amiss")
+    teach(detector, parts / "good", parts / "missed", calibrate=parts / "false", epochs=1)
+    taught = set(detector.splits_["labelled"]["images"]) | set(detector.splits_["train"]["images"])
+    assert not taught & set(detector.splits_["calibrate"]["images"])
+    with pytest.raises(DataError, match="no image is left to calibrate"):
+        teach(detector, parts / "false", parts / "missed", calibrate=parts / "false", epochs=1)
+
+
+def test_what_cannot_be_taught_is_explained(parts: Path) -> None:
+    with pytest.raises(UsageError, match="ADACL cannot be taught"):
+        lesson(parts, fitted(amiss.ADACL))
+    detector = amiss.load(parts / "model.amiss")
+    with pytest.raises(DataError, match="both as normal and as anomalous"):
+        teach(detector, parts / "false", parts / "false")
