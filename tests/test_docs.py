@@ -17,10 +17,11 @@ from amiss.cli import make_app
 from amiss.data import known_sets
 from amiss.detectors import get_method, method_names
 from amiss.detectors.base import Detector
+from amiss.detectors.reconstructor import Reconstructor
 from amiss.detectors.settings import settings_of
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: The folders that the pages speak of: whether their pictures are normal, and how many there are.
 FOLDERS = {
     "parts/good": (True, 100),
@@ -115,14 +116,17 @@ def test_the_pages_show_something() -> None:
     assert {"fit", "score", "eval", "info", "methods", "data"} <= verbs
 
 
-def test_every_method_has_a_section_with_its_settings() -> None:
-    text = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
-    common, *sections = re.split(r"^## ", text, flags=re.M)
-    by_name = {section.partition("\n")[0].strip(): section for section in sections}
-    assert list(method_names()) == sorted(by_name)
-    for name, section in by_name.items():
-        missing = [setting for setting in settings_of(get_method(name)) if f"`{setting}`" not in common + section]
-        assert not missing, f"docs/methods.md does not explain {missing} of {name}"
+def test_every_method_has_a_page_with_a_picture_and_its_settings() -> None:
+    index = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    common, parts = index.split("## Parts of autoencoders")
+    pages = {page.stem: page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "methods").glob("*.md")}
+    assert sorted(pages) == list(method_names())
+    for name, page in pages.items():
+        assert f"](methods/{name}.md)" in index
+        assert f"](../images/{name}.png)" in page
+        explained = page + common + (parts if issubclass(get_method(name), Reconstructor) else "")
+        missing = [setting for setting in settings_of(get_method(name)) if f"`{setting}`" not in explained]
+        assert not missing, f"docs/methods/{name}.md does not explain {missing}"
 
 
 def test_every_manifest_key_is_documented() -> None:

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from amiss.data.folder import file_collection, folder_collection, glob_collection, natural_key, read_groups
+from amiss.data.folder import (
+    class_folders,
+    file_collection,
+    folder_collection,
+    glob_collection,
+    natural_key,
+    read_groups,
+)
 from amiss.errors import DataError, UsageError
 
 
@@ -232,10 +239,67 @@ def test_groups_and_kinds_from_the_table(tmp_path: Path) -> None:
     assert len(folder_collection(tmp_path, "fit").normal) == 3
 
 
+@pytest.mark.parametrize("purpose", ["fit", "score", "eval"])
+def test_masks_beside_listed_images_are_left_out(tmp_path: Path, purpose: str) -> None:
+    """As in the magnetic tiles, where the mask of `1.jpg` is `1.png` beside it."""
+    for kind in ("Free", "Crack"):
+        write(*(tmp_path / f"MT_{kind}" / "Imgs" / f"{kind}{i}{end}" for i in range(2) for end in (".jpg", ".png")))
+    listed = [f"MT_{kind}/Imgs/{kind}{i}.jpg" for kind in ("Crack", "Free") for i in range(2)]
+    rows = [f"{name},{name[3:8].strip('/').lower()},{i}" for i, name in enumerate(listed)]
+    (tmp_path / "groups.csv").write_text("\n".join(["file,kind,group", *rows]))
+    collection = folder_collection(tmp_path, purpose)
+    assert below(collection, tmp_path) == listed
+    assert [item.kind for item in collection] == ["crack", "crack", "good", "good"]
+    (note,) = collection.notes
+    assert note.startswith("4 images that groups.csv does not list were left out")
+
+
+def test_a_table_that_lists_nothing_there_is_noted(tmp_path: Path) -> None:
+    write(tmp_path / "0.png")
+    (tmp_path / "groups.csv").write_text("file,group\nother/0.png,1\n")
+    collection = folder_collection(tmp_path, "score")
+    assert len(collection) == 1
+    assert "lists none of the 1 images" in collection.notes[0]
+
+
 def test_groups_of_an_mvtec_root(mvtec: Path) -> None:
     (mvtec / "groups.csv").write_text("file,group\ntest/crack/1.png,7\ntrain/good/10.png,8\n")
     assert [item.group for item in folder_collection(mvtec, "eval")] == [None, "7", None]
     assert [item.group for item in folder_collection(mvtec, "fit")] == [None, None, None, "8"]
+
+
+def test_class_folders_are_kinds(tmp_path: Path) -> None:
+    root = tmp_path / "256_ObjectCategories"
+    write(root / "257.clutter" / "257_0001.jpg", root / "002.flag" / "good" / "002_0001.jpg", root / "good" / "1.jpg")
+    write(*(root / "001.ak47" / f"001_{i:04d}.jpg" for i in (10, 9)), value=200)
+    collection = class_folders(root)
+    assert [(item.kind, item.name.rpartition("/")[2]) for item in collection] == [
+        ("001.ak47", "001_0009.jpg"),
+        ("001.ak47", "001_0010.jpg"),
+        ("002.flag", "002_0001.jpg"),
+        ("257.clutter", "257_0001.jpg"),
+        ("good", "1.jpg"),
+    ]
+    assert {item.anomalous for item in collection} == {None}
+    assert (collection.title, collection.notes) == ("256_ObjectCategories", ())
+    np.testing.assert_array_equal(collection[0].read(), np.full((4, 5), 200))
+    write(root / "stray.png")
+    (root / "001.ak47" / "RENAME2").write_text("text")
+    assert len(class_folders(root)) == 5
+    assert class_folders(root).notes == (
+        "1 files that are not images were left out",
+        "1 images outside the class folders were left out",
+    )
+    (root / "groups.csv").write_text("file,group,kind\n001.ak47/001_0010.jpg,7,other\n")
+    assert ("001.ak47", "7") in [(item.kind, item.group) for item in class_folders(root)]
+
+
+def test_class_folders_that_are_none(tmp_path: Path) -> None:
+    write(tmp_path / "0.png")
+    with pytest.raises(DataError, match="no subfolders with images"):
+        class_folders(tmp_path)
+    with pytest.raises(DataError, match="does not exist"):
+        class_folders(tmp_path / "gone")
 
 
 @pytest.mark.parametrize(
@@ -245,7 +309,7 @@ def test_groups_of_an_mvtec_root(mvtec: Path) -> None:
         ("name,group\n", "line 1.*'file'"),
         ("file,group\na.png,1\nb.png\n", "line 3: 1 fields"),
         ("file,group\na.png,1,2\n", "line 2: 3 fields"),
-        ("file,group\n\n,1\n", "line 3: the field"),
+        ("file,group\n\n,1\n", "line 3: the field 'file'"),
         ("file,group\na.png,1\na.png,2\n", "line 3: a.png"),
         ('file,group\n"a.png,1\n', "line 2"),
         ("file,group\n\xe4.png,1\n", "UTF-8"),

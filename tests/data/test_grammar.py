@@ -42,6 +42,57 @@ def test_sources(folder: Path, source: object, names: list[str]) -> None:
     assert collection[0].read().dtype == np.uint8
 
 
+BOXES = "file,x,y,width,height\ngood/0.png,1,1,2,2\n"
+
+
+@pytest.mark.parametrize("folder_name", ["parts", "C:\\a b", "mnist", "odd:k=v", "1:crop=oversize", "a*[b]"])
+@pytest.mark.parametrize("table_name", ["b.csv", "D:\\b.csv", "C:b", "b = 1.csv"])
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_boxes_of_a_folder(folder: Path, folder_name: str, table_name: str, slash: str) -> None:
+    (folder / "parts").rename(folder / folder_name)
+    (folder / table_name).write_text(BOXES)
+    plain = open_images(f"{folder_name}{slash}:boxes={table_name}")
+    assert [item.name for item in plain] == [f"{folder_name}/good/0.png#0"]
+    assert plain[0].read().shape == (2, 2)
+    oversize = open_images(f"{folder_name}{slash}:boxes={table_name}:crop=oversize")
+    assert oversize[0].read().shape == (3, 4)
+    assert open_images(f"{folder_name}{slash}:boxes={table_name}:crop=plain")[0].read().shape == (2, 2)
+
+
+def test_the_table_of_boxes_may_lie_in_the_folder(folder: Path) -> None:
+    (folder / "parts" / "b.csv").write_text(BOXES)
+    assert open_images("parts:boxes=b.csv").title == "parts:boxes=parts/b.csv"
+    (folder / "b.csv").write_text(BOXES)
+    assert open_images(["parts:boxes=b.csv", "parts"]).title == "parts:boxes=b.csv + parts"
+    with pytest.raises(DataError, match="labels no box"):
+        open_images("parts:boxes=b.csv", "eval")
+    (folder / "parts:boxes=b.csv").mkdir()  # an existing path wins
+    Image.new("L", (4, 4)).save(folder / "parts:boxes=b.csv" / "x.png")
+    assert [item.name for item in open_images("parts:boxes=b.csv")] == ["parts:boxes=b.csv/x.png"]
+
+
+@pytest.mark.parametrize(
+    ("source", "cause"),
+    [
+        ("gone:boxes=b.csv", "there is no folder 'gone'"),
+        ("parts/*:boxes=b.csv", r"there is no folder 'parts/\*'"),
+        ("parts:crop=oversize:boxes=b.csv", "there is no folder 'parts:crop=oversize'"),
+        ("parts:boxes=gone.csv", "there is no file gone.csv or parts/gone.csv"),
+        ("parts:boxes=", "there is no file"),
+        ("parts:boxes=b.csv:corp=oversize", "one key only, crop, not by corp=oversize"),
+        ("parts:boxes=b.csv:crop=plain:crop=plain", "one key only"),
+        ("parts:boxes=b.csv:crop=large", "crop is 'large'; it must be plain or oversize"),
+        ("parts:boxes=b.csv:crop=", "crop is ''"),
+        ("parts:crop=oversize", "neither a file or folder"),
+        ("mnist:train:boxes=b.csv", "no key 'boxes'"),
+    ],
+)
+def test_boxes_that_cannot_be_meant(folder: Path, source: str, cause: str) -> None:
+    (folder / "b.csv").write_text(BOXES)
+    with pytest.raises(UsageError, match=cause):
+        open_images(source)
+
+
 def test_collection_is_returned_as_it_is() -> None:
     collection = Collection([])
     assert open_images(collection) is collection

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,30 +42,79 @@ def test_equals_three_aligned_convolutions(kernel: int, stride: int, padding: in
     torch.testing.assert_close(layer.fused()(features), layer(features), rtol=1e-4, atol=1e-6)
 
 
-@settings(max_examples=20, deadline=None)
-@given(stride=st.integers(1, 2), padding=st.integers(0, 1), extra=st.integers(0, 1), side=st.integers(2, 6))
-def test_transposed_equals_the_sum_of_its_kernels(stride: int, padding: int, extra: int, side: int) -> None:
-    """A thin transposed kernel is a square one with zeros beside it."""
+def three_transposed(
+    layer: AsymmetricConvTranspose2d, features: Tensor, stride: int, padding: int, extra: int
+) -> Tensor:
+    """Each kernel by itself, nothing cropped; the thin ones' outputs moved to the square one's middle; then cropped."""
+    rows, columns = layer.square.kernel_size
+    above, left = (rows - 1) // 2, (columns - 1) // 2
+    square = functional.conv_transpose2d(features, layer.square.weight, None, stride)
+    vertical = functional.conv_transpose2d(features, layer.vertical.weight, None, stride)
+    horizontal = functional.conv_transpose2d(features, layer.horizontal.weight, None, stride)
+    whole = square + functional.pad(vertical, (left, columns - 1 - left, 0, 0))
+    whole = functional.pad(whole + functional.pad(horizontal, (0, 0, above, rows - 1 - above)), (0, extra, 0, extra))
+    cropped = whole[:, :, padding : whole.shape[2] - padding, padding : whole.shape[3] - padding]
+    assert layer.square.bias is not None
+    return cropped + layer.square.bias[:, None, None]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    kernel=st.tuples(st.integers(2, 5), st.integers(2, 5)),
+    stride=st.integers(1, 2),
+    padding=st.integers(0, 1),
+    extra=st.integers(0, 1),
+    height=st.integers(2, 7),
+    width=st.integers(2, 7),
+)
+def test_transposed_equals_three_aligned_convolutions(
+    kernel: tuple[int, int], stride: int, padding: int, extra: int, height: int, width: int
+) -> None:
     extra = min(extra, stride - 1)
     torch.manual_seed(0)
-    layer = AsymmetricConvTranspose2d(3, 2, (3, 3), (stride, stride), (padding, padding), (extra, extra))
-    features = torch.rand(2, 3, side, side + 1)
-    expected: Tensor | float = 0.0
-    for part, place in ((layer.vertical, (slice(None), slice(1, 2))), (layer.horizontal, (slice(1, 2), slice(None)))):
-        kernel = torch.zeros(3, 2, 3, 3)
-        kernel[(slice(None), slice(None), *place)] = part.weight.detach()
-        expected += functional.conv_transpose2d(features, kernel, None, stride, padding, extra)
-    expected += functional.conv_transpose2d(features, layer.square.weight, layer.square.bias, stride, padding, extra)
-    torch.testing.assert_close(layer(features), expected)
+    layer = AsymmetricConvTranspose2d(3, 2, kernel, (stride, stride), (padding, padding), (extra, extra))
+    features = torch.rand(2, 3, height, width)
+    expected = three_transposed(layer, features, stride, padding, extra)
+    torch.testing.assert_close(layer(features), expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(layer.fused()(features), layer(features), rtol=1e-4, atol=1e-6)
 
 
-def test_all_three_kernels_learn() -> None:
-    layer = AsymmetricConv2d(1, 1, (3, 3), (1, 1), (1, 1))
+@pytest.mark.parametrize(
+    "layer",
+    [
+        AsymmetricConv2d(1, 1, (3, 3), (1, 1), (1, 1)),
+        AsymmetricConvTranspose2d(1, 1, (3, 3), (2, 2), (1, 1), (1, 1)),
+    ],
+)
+def test_all_three_kernels_learn(layer: AsymmetricConv2d | AsymmetricConvTranspose2d) -> None:
     layer(torch.rand(1, 1, 5, 5)).sum().backward()
     for part in (layer.square, layer.vertical, layer.horizontal):
         assert part.weight.grad is not None
         assert part.weight.grad.abs().sum() > 0
+
+
+def test_fuses_the_root_and_what_lies_deep_inside() -> None:
+    def count(network: nn.Module) -> int:
+        return sum(weight.numel() for weight in network.parameters())
+
+    down = AsymmetricConv2d(2, 3, (3, 3), (2, 2), (1, 1)).double()
+    up = AsymmetricConvTranspose2d(3, 2, (3, 3), (2, 2), (1, 1), (1, 1)).double()
+    image = torch.rand(1, 2, 6, 8, dtype=torch.float64)
+    root = fuse(AsymmetricConv2d(2, 3, (3, 3), (2, 2), (1, 1)))
+    assert type(root) is nn.Conv2d
+    assert count(root) == count(nn.Conv2d(2, 3, 3)) < count(down)
+    nested = nn.Sequential(nn.Sequential(down, up), nn.ReLU())
+    before = nested(image)
+    assert fuse(nested) is nested
+    assert [type(part) for part in nested.modules()] == [
+        nn.Sequential,
+        nn.Sequential,
+        nn.Conv2d,
+        nn.ConvTranspose2d,
+        nn.ReLU,
+    ]
+    torch.testing.assert_close(nested(image), before)  # and still in float64
+    assert count(nested) == count(nn.Conv2d(2, 3, 3)) + count(nn.ConvTranspose2d(3, 2, 3))
 
 
 def test_a_fused_autoencoder_is_a_plain_one() -> None:

@@ -11,7 +11,7 @@ import os
 import posixpath
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -44,7 +44,8 @@ def folder_collection(path: str | os.PathLike[str], purpose: Purpose) -> Collect
     """The images below a folder in natural order (`2.png` before `10.png`).
 
     Hidden files are skipped, and so are masks (`ground_truth` beside `test`). A folder with `train/` and `test/` is an
-    MVTec root. Where `groups.csv` stands in the folder, its groups and kinds are used.
+    MVTec root. Where `groups.csv` stands in the folder, its groups and kinds are used; an image that it does not list,
+    and that has the name of a listed one but for the ending, is taken for a mask and left out with a note.
 
     Args:
         path: the folder; items are named by it and their path below it.
@@ -58,33 +59,46 @@ def folder_collection(path: str | os.PathLike[str], purpose: Purpose) -> Collect
             - `score`: every image, with a label where there is one.
 
     Raises:
-        DataError: the folder is missing, is a file, holds no images, has a malformed `groups.csv`, or, for `eval`, has
-            nothing labelled.
+        DataError: the folder is missing, is a file, holds no images, has a `groups.csv` that is malformed or lists none
+            of them, or, for `eval`, has nothing labelled.
         UsageError: another purpose.
     """
     if purpose not in ("fit", "score", "eval"):
         raise UsageError(f"purpose is {purpose!r}; it must be 'fit', 'score' or 'eval'")
-    root = os.fspath(path)
-    if not os.path.isdir(root):
-        what = "is a file, not a folder; give the folder" if os.path.exists(root) else "does not exist; check the path"
-        raise DataError(f"{root} {what}")
+    root = _existing_folder(path)
     layout = _Layout(root)
     starts, notes = layout.starts(purpose)
-    names: list[str] = []
-    ignored = 0
-    for start in starts:
-        found, others = _walk(root, start)
-        names += found
-        ignored += others
-    if not names:
-        raise DataError(f"{root} holds no images ({', '.join(SUFFIXES)}) where they were looked for; check the folder")
-    names.sort(key=natural_key)
-    if ignored:
-        notes.append(f"{ignored} files that are not images were left out")
-    table = os.path.join(root, "groups.csv")
-    rows = read_groups(table) if os.path.isfile(table) else {}
+    names, rows, left_out = _listed(root, starts)
+    notes += left_out
     collection = Collection(layout.items(names, purpose, rows), os.path.basename(os.path.abspath(root)), tuple(notes))
     return _labelled(collection, root) if purpose == "eval" else collection
+
+
+def class_folders(path: str | os.PathLike[str]) -> Collection:
+    """The images of a tree with one folder a class, as Caltech-256 has it: `257.clutter/257_0001.jpg`.
+
+    The first subfolder is the kind, whatever its name; no image has a label, since a protocol decides which classes
+    are normal (see `amiss.data.protocols`). Images outside the class folders are left out with a note; `groups.csv`
+    counts as in `folder_collection`, but for its kinds.
+
+    Raises:
+        DataError: the folder is missing, is a file, or holds no class folder with images; a malformed `groups.csv`.
+    """
+    root = _existing_folder(path)
+    names, rows, notes = _listed(root, [""])
+    inside = [name for name in names if "/" in name]
+    if not inside:
+        raise DataError(f"{root} has no subfolders with images; make one for each class: FOLDER/CLASS/*.png")
+    if len(inside) < len(names):
+        notes.append(f"{len(names) - len(inside)} images outside the class folders were left out")
+    prefix = os.path.join(root, "").replace(os.sep, "/")
+
+    def item(name: str) -> Item:
+        full, row = prefix + name, rows.get(name)
+        kind = sys.intern(name.partition("/")[0])
+        return Item(full, partial(read_image, full), kind=kind, group=row.group if row else None)
+
+    return Collection(LazyItems(inside, item), os.path.basename(os.path.abspath(root)), tuple(notes))
 
 
 def glob_collection(pattern: str) -> Collection:
@@ -134,34 +148,55 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, GroupRow]:
     Raises:
         DataError: a malformed row, with its line number; a missing column `file`; not UTF-8.
     """
-    name = os.fspath(path)
     rows: dict[str, GroupRow] = {}
+    for where, row in read_table(path, ("file",)):
+        file = row["file"].replace("\\", "/").removeprefix("./")
+        if file in rows:
+            raise DataError(f"{where}: {file} stands in the table twice; remove one line")
+        rows[file] = GroupRow(*(row.get(key) or None for key in GroupRow._fields))
+    return rows
+
+
+def read_table(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows of a CSV file whose first line names the columns, as text without spaces around it.
+
+    Args:
+        path: the file, in UTF-8.
+        columns: those that must be there, and have a value in every row.
+
+    Yields:
+        Where the row stands (`NAME, line 2`), and its fields by column.
+
+    Raises:
+        DataError: a missing column or field, a malformed row, with its line number; not UTF-8; not readable.
+    """
+    name = os.fspath(path)
     try:
         with open(path, newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream, strict=True)
-            columns = [column.strip() for column in next(reader, [])]
-            if "file" not in columns:
-                raise DataError(f"{name}, line 1: there is no column 'file'; the first line must name the columns")
+            named = [column.strip() for column in next(reader, [])]
+            for column in columns:
+                if column not in named:
+                    raise DataError(
+                        f"{name}, line 1: there is no column {column!r}; name the columns in the first line"
+                    )
             for fields in reader:
                 if not fields:
                     continue
                 where = f"{name}, line {reader.line_num}"
-                if len(fields) != len(columns):
-                    raise DataError(f"{where}: {len(fields)} fields where {len(columns)} are expected; mend the line")
-                row = dict(zip(columns, fields, strict=True))
-                file = row["file"].strip().replace("\\", "/").removeprefix("./")
-                if not file:
-                    raise DataError(f"{where}: the field 'file' is empty; mend the line")
-                if file in rows:
-                    raise DataError(f"{where}: {file} stands in the table twice; remove one line")
-                rows[file] = GroupRow(*(row.get(key, "").strip() or None for key in GroupRow._fields))
+                if len(fields) != len(named):
+                    raise DataError(f"{where}: {len(fields)} fields where {len(named)} are expected; mend the line")
+                row = {column: field.strip() for column, field in zip(named, fields, strict=True)}
+                for column in columns:
+                    if not row[column]:
+                        raise DataError(f"{where}: the field {column!r} is empty; mend the line")
+                yield where, row
     except csv.Error as error:
         raise DataError(f"{name}, line {reader.line_num}: {error}; mend the line") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{name} is not written in UTF-8; save it as UTF-8") from error
     except OSError as error:
         raise DataError(f"{name} cannot be opened ({error.strerror}); check the right to read it") from error
-    return rows
 
 
 def natural_key(name: str) -> str:
@@ -254,6 +289,42 @@ def _labelled(collection: Collection, root: str) -> Collection:
 
 def _unlabelled(name: str) -> Item:
     return Item(name.replace(os.sep, "/"), partial(read_image, name))
+
+
+def _existing_folder(path: str | os.PathLike[str]) -> str:
+    root = os.fspath(path)
+    if not os.path.isdir(root):
+        what = "is a file, not a folder; give the folder" if os.path.exists(root) else "does not exist; check the path"
+        raise DataError(f"{root} {what}")
+    return root
+
+
+def _listed(root: str, starts: Sequence[str]) -> tuple[list[str], dict[str, GroupRow], list[str]]:
+    """The images below the starts, in natural order, as far as `groups.csv` lists them; its rows; notes."""
+    walked = [_walk(root, start) for start in starts]
+    names = [name for found, _ in walked for name in found]
+    if not names:
+        raise DataError(f"{root} holds no images ({', '.join(SUFFIXES)}) where they were looked for; check the folder")
+    notes = []
+    ignored = sum(others for _, others in walked)
+    if ignored:
+        notes.append(f"{ignored} files that are not images were left out")
+    table = os.path.join(root, "groups.csv")
+    rows: dict[str, GroupRow] = {}
+    if os.path.isfile(table):
+        rows = read_groups(table)
+        found = len(names)
+        if not any(name in rows for name in names):
+            notes.append(f"{table} lists none of the {found} images that were looked for; no groups are known")
+        stems = {os.path.splitext(name)[0] for name in rows}
+        names = [name for name in names if name in rows or os.path.splitext(name)[0] not in stems]
+        if len(names) < found:
+            notes.append(
+                f"{found - len(names)} images that groups.csv does not list were left out: each has the name of one that "
+                "it lists but for the ending, so it is taken for a mask"
+            )
+    names.sort(key=natural_key)
+    return names, rows, notes
 
 
 def _walk(root: str, start: str) -> tuple[list[str], int]:

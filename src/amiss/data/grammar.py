@@ -1,12 +1,13 @@
 """One door for all images: whatever a user may name them by becomes a `Collection`."""
 
 # os.path says False where Path raises: a specification need not be a possible path.
-# ruff: noqa: PTH110, PTH112
+# ruff: noqa: PTH110, PTH112, PTH113, PTH118
 
 from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amiss.data.arrays import ARRAY_ENDINGS, array_collection, is_array_name, load_array_file
+from amiss.data.boxes import boxes_collection
 from amiss.data.collection import Collection
 from amiss.data.decode import SUFFIXES, is_image_name
 from amiss.data.folder import Purpose, file_collection, folder_collection, glob_collection
@@ -32,10 +34,12 @@ def open_images(source: Name | Sequence[Name] | NDArray[Any] | Collection, purpo
 
             - a path: a folder, an image file, or an array file (`.npy`, `.npz`, IDX);
             - a pattern such as `parts/**/*.png`;
+            - crops of a folder's images, `FOLDER:boxes=FILE.csv[:crop=oversize]` (see
+              `amiss.data.boxes.boxes_collection`); FILE is looked for as it is named, then below the folder;
             - a known set, `NAME:SPLIT[:key=value]...` (see `amiss.data.known.open_known`);
             - an array, (n, h, w) or (n, h, w, c);
             - a collection, which is returned as it is;
-            - several of the first three, which are put one after the other.
+            - several of the first four, which are put one after the other.
 
             A path that exists is taken for a path, whatever it looks like.
         purpose: `fit`, `score` or `eval`; it decides which part of a folder is taken, see
@@ -66,6 +70,9 @@ def _open_one(source: str, purpose: Purpose) -> Collection:
         return folder_collection(source, purpose)
     if os.path.exists(source):
         return _open_file(source)
+    folder, boxes, _ = source.partition(":boxes=")
+    if boxes and (os.path.isdir(folder) or folder.partition(":")[0] not in known_sets()):
+        return _open_boxes(source, purpose)
     if any(sign in source for sign in "*?["):
         return glob_collection(source)
     name, colon, _ = source.partition(":")
@@ -77,6 +84,22 @@ def _open_one(source: str, purpose: Purpose) -> Collection:
         f"{source!r} is neither a file or folder, nor a pattern with *, ? or [, "
         f"nor one of the known sets {', '.join(known_sets())}; {hint}"
     )
+
+
+def _open_boxes(spec: str, purpose: Purpose) -> Collection:
+    """Open `FOLDER:boxes=FILE[:crop=...]`; other colons belong to the paths, but for one before `key=` after FILE."""
+    folder, _, rest = spec.partition(":boxes=")
+    table, *settings = re.split(r":(?=\w+=)", rest)
+    if settings and not (len(settings) == 1 and settings[0].startswith("crop=")):
+        raise UsageError(f"{spec}: boxes=FILE can be followed by one key only, crop, not by {':'.join(settings)}")
+    crop = settings[0].removeprefix("crop=") if settings else "plain"
+    if not os.path.isdir(folder):
+        raise UsageError(f"{spec}: there is no folder {folder!r}; write FOLDER:boxes=FILE.csv")
+    places = (table, os.path.join(folder, table))
+    found = next((place for place in places if os.path.isfile(place)), None)
+    if found is None:
+        raise UsageError(f"{spec}: there is no file {' or '.join(places)}; check the name of the table")
+    return boxes_collection(folder, found, purpose, crop)
 
 
 def _open_file(name: str) -> Collection:

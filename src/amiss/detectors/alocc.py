@@ -51,6 +51,7 @@ class ALOCC(Detector):
     def stages(self, scorer: Any) -> Sequence[Stage | Computation]:
         import functools
 
+        import torch
         from torch.optim import Adam
 
         from ..objectives.adversarial import passed_off, told_apart
@@ -73,8 +74,8 @@ class ALOCC(Detector):
             return {"discriminator": told_apart(judge(batch.images), judge(painted))}
 
         def monitor(images: Tensor, generator: Generator) -> float:
-            errors = [squared_error(part, painter(part)).mean(dim=(1, 2)).sum() for part in images.split(256)]
-            return float(sum(errors)) / len(images)
+            parts = torch.split(images, 256)
+            return sum(float(squared_error(part, painter(part)).mean(dim=(1, 2)).sum()) for part in parts) / len(images)
 
         adam = functools.partial(Adam, betas=(0.5, 0.999))
         players = [

@@ -278,7 +278,8 @@ class Detector(metaclass=Settable):
             return TrainingData(train, stop, labelled.anomalies, labelled.validation)
         if labelled.anomalies is not None or labelled.validation is not None:
             raise UsageError("patches of labelled anomalies are mostly normal; set patch=none to use anomalies")
-        return TrainingData(*(cut_patches(part, *parse_patch(self.patch), self.seed) for part in (train, stop)))
+        train, stop = (cut_patches(part, *parse_patch(self.patch), self.seed) for part in (train, stop))
+        return TrainingData(train, stop)
 
     def scorer_for(self, shape: tuple[int, int, int]) -> nn.Module:
         """The untrained scorer for prepared images (c, h, w), of the structure in which a trained one is saved."""

@@ -134,7 +134,7 @@ class G2D(Detector):
 
         def measure(images: Tensor) -> dict[str, float]:
             noise = drawn(256, torch.Generator().manual_seed(self.seed), images)
-            real = torch.cat([critic(part) for part in images.split(256)])
+            real = torch.cat([critic(part) for part in torch.split(images, 256)])
             return {"wasserstein": float(real.mean() - critic(generator(noise)).mean())}
 
         def keep(epoch: int, folder: Path) -> None:
@@ -230,7 +230,7 @@ class Samples:
             self._generator.load_state_dict({key: value.float() for key, value in state.items()})
             share = count * (number + 1) // len(epochs) - count * number // len(epochs)
             noise = torch.randn(share, self._generator.noise, generator=seen.generator).to(device)
-            images = [self._generator.eval()(part) for part in noise.split(256)] if share else []
+            images = [self._generator.eval()(part) for part in torch.split(noise, 256)] if share else []
             parts += [(part * 255).round().byte().cpu() for part in images]
         made = torch.cat(parts)
         self._images[name] = made[torch.randperm(len(made), generator=seen.generator)]

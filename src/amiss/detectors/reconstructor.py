@@ -411,8 +411,10 @@ class Reconstructor(Detector):
 
 
 def _mean_error(scorer: ReconstructionScorer, images: Tensor, path: str) -> float:
-    total = sum(float(scorer.errors(part, path).mean(dim=(1, 2)).sum()) for part in images.split(_PART))
-    return total / len(images)
+    import torch
+
+    parts = torch.split(images, _PART)
+    return sum(float(scorer.errors(part, path).mean(dim=(1, 2)).sum()) for part in parts) / len(images)
 
 
 def _prior_players(network: Autoencoder, learning_rate: float) -> tuple[list[Player], nn.Module]:

@@ -45,7 +45,8 @@ class AsymmetricConv2d(nn.Module):
 
     def fused(self) -> nn.Conv2d:
         """The plain convolution with the same output."""
-        plain = nn.Conv2d(self.square.in_channels, self.square.out_channels, self.square.kernel_size, **self._geometry)
+        square, (height, width) = self.square, self.square.kernel_size
+        plain = nn.Conv2d(square.in_channels, square.out_channels, (height, width), **self._geometry)
         return _filled(plain, self.kernel(), self.square.bias)
 
 
@@ -73,12 +74,13 @@ class AsymmetricConvTranspose2d(nn.Module):
 
     def fused(self) -> nn.ConvTranspose2d:
         """The plain transposed convolution with the same output."""
-        square = self.square
-        plain = nn.ConvTranspose2d(square.in_channels, square.out_channels, square.kernel_size, **self._geometry)
+        square, (height, width) = self.square, self.square.kernel_size
+        plain = nn.ConvTranspose2d(square.in_channels, square.out_channels, (height, width), **self._geometry)
         return _filled(plain, self.kernel(), square.bias)
 
 
 def _filled(plain: _Plain, kernel: Tensor, bias: Tensor | None) -> _Plain:
+    plain.to(kernel.device, kernel.dtype)
     plain.weight.data.copy_(kernel.detach())
     if plain.bias is not None and bias is not None:
         plain.bias.data.copy_(bias.detach())
@@ -86,7 +88,15 @@ def _filled(plain: _Plain, kernel: Tensor, bias: Tensor | None) -> _Plain:
 
 
 def fuse(network: nn.Module) -> nn.Module:
-    """Replace every strengthened layer inside `network`, in place, by the plain one with the same output."""
+    """Replace every strengthened layer inside `network`, in place, by the plain one with the same output.
+
+    Returns: the network; where it is a strengthened layer itself, the plain one.
+
+    >>> fuse(nn.Sequential(AsymmetricConv2d(1, 2, (3, 3), (1, 1), (0, 0))))
+    Sequential(
+      (0): Conv2d(1, 2, kernel_size=(3, 3), stride=(1, 1))
+    )
+    """
     if isinstance(network, AsymmetricConv2d | AsymmetricConvTranspose2d):
         return network.fused()
     for name, part in network.named_children():

@@ -41,7 +41,7 @@ def _bounded(change: Tensor, code: Tensor, strength: float) -> Tensor:
     """`change` (n, c, h, w), no longer than `strength` times the code of the same image (Euclidean norms)."""
     most = strength * code.detach().flatten(1).norm(dim=1)
     length = change.flatten(1).norm(dim=1)
-    factor = (most / length.clamp(min=1e-12)).clamp(max=1.0)
+    factor: Tensor = (most / length.clamp(min=1e-12)).clamp(max=1.0)
     return change * factor[:, None, None, None]
 
 
@@ -66,7 +66,8 @@ class NoisyCode(Code):
 
     def _scaled(self, noise: Tensor, code: Tensor) -> Tensor:
         length = code.detach().flatten(1).norm(dim=1) / math.sqrt(code[0].numel())
-        return self._strength * length[:, None, None, None] * noise
+        scaled: Tensor = self._strength * length[:, None, None, None] * noise
+        return scaled
 
 
 class DistortedCode(Code):
@@ -82,7 +83,8 @@ class DistortedCode(Code):
         self._strength = strength
 
     def perturbed(self, code: Tensor, image: Tensor) -> Tensor:
-        return code + _bounded(self.distorter(image), code, self._strength)
+        change: Tensor = self.distorter(image)
+        return code + _bounded(change, code, self._strength)
 
     def held(self, code: Tensor, image: Tensor) -> Tensor:
         """The perturbed code for the autoencoder's own step: no gradient reaches the distorter."""

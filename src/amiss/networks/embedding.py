@@ -25,7 +25,7 @@ class Embedding(nn.Sequential):
         channels, height, width = shape
         layers: list[nn.Module] = []
         for before, after in zip((channels, *filters), filters, strict=False):
-            strides = tuple(2 if side > 4 else 1 for side in (height, width))
+            strides = (2 if height > 4 else 1, 2 if width > 4 else 1)
             layers += [
                 nn.Conv2d(before, after, 3, strides, 1, bias=False),
                 nn.BatchNorm2d(after, affine=False),

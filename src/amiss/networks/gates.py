@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 #: SSA maps are scaled to [0.3, 1] (RAVI 3.5.3).
 _LOWEST = 0.3
+#: A map whose range is a smaller share of its maximum is flat: float32 sums over a long side differ by about as much.
+_LEAST_CONTRAST = 1e-4
 
 
 class SoftAttention(nn.Module):
@@ -40,8 +42,8 @@ class SoftmaxSoftAttention(SoftAttention):
     """SSA: the same block up to batch normalisation; axis sums, softmaxes, their outer product (eq. 3.12).
 
     The map is scaled to [0.3, 1] for each image and channel on its own, so that no image changes another's score; a map
-    without any contrast becomes 1 everywhere. Sums over a long side make the softmax pick few rows and columns; so it
-    stands in the paper.
+    without any contrast (a range under 1e-4 of its maximum) becomes 1 everywhere. Sums over a long side make the
+    softmax pick few rows and columns; so it stands in the paper.
     """
 
     def attention_map(self, image: Tensor) -> Tensor:
@@ -52,5 +54,5 @@ class SoftmaxSoftAttention(SoftAttention):
         low, high = product.amin(dim=(2, 3), keepdim=True), product.amax(dim=(2, 3), keepdim=True)
         contrast = high - low
         scaled = (product - low) / contrast.clamp(min=1e-30)
-        share = scaled.where(contrast > 0, 1.0)
+        share: Tensor = scaled.where(contrast > _LEAST_CONTRAST * high, 1.0)
         return _LOWEST + (1 - _LOWEST) * share

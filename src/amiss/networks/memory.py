@@ -13,7 +13,8 @@ class Memory(nn.Module):
     """Replaces every place of a code by a sparse mixture of learnt items.
 
     Places address items by cosine similarity and softmax; weights under `shrink` become zero, the rest is scaled to sum
-    to one.
+    to one. Where none would be left (a place of zeros is as near to every item) all weights are kept; the paper is
+    silent there, and a sum of nothing would hang on rounding.
 
     Args:
         items: N, how many the memory holds.
@@ -35,7 +36,8 @@ class Memory(nn.Module):
         weights = (places @ functional.normalize(self.items, dim=1).T).softmax(dim=2)
         above = weights - self._shrink
         kept = above.relu() * weights / (above.abs() + _TINY)
-        return kept / kept.sum(dim=2, keepdim=True).clamp(min=_TINY)
+        total = kept.sum(dim=2, keepdim=True)
+        return (kept / total.clamp(min=_TINY)).where(total > 0, weights)
 
     def forward(self, code: Tensor) -> Tensor:
         remembered = self.addressing(code) @ self.items

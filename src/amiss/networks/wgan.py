@@ -42,7 +42,7 @@ class Generator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(filters[-1], shape[0], 4, 2, 1))
 
     def forward(self, noise: Tensor) -> Tensor:
-        image = (self.layers(noise).tanh() + 1) / 2
+        image: Tensor = (self.layers(noise).tanh() + 1) / 2
         return image[:, :, : self._shape[1], : self._shape[2]]
 
 

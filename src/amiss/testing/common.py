@@ -82,7 +82,7 @@ def task() -> Task:
 
 def _settings(method: type[Detector], **changes: Any) -> dict[str, Any]:
     """Few epochs and few filters: the checks ask how a method behaves, not how well it does."""
-    settings = {"seed": 0, "epochs": min(method().epochs, 12), "false_alarm_rate": 0.1}
+    settings: dict[str, Any] = {"seed": 0, "epochs": min(method().epochs, 12), "false_alarm_rate": 0.1}
     if "filters" in settings_of(method):
         filters = [min(32, max(8, int(width) // 4)) for width in method().get_params()["filters"].split(",")]
         settings["filters"] = ",".join(map(str, filters))
