@@ -13,7 +13,7 @@ import amiss
 
 Run = Callable[..., Any]
 
-VERBS = ("demo", "fit", "score", "eval", "info", "methods", "data list", "data get")
+VERBS = ("demo", "fit", "teach", "score", "eval", "info", "methods", "data list", "data get")
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
@@ -68,7 +68,7 @@ def test_bad_usage_exits_with_2(arguments: tuple[str, ...], run: Run) -> None:
     assert "Traceback" not in done.err
 
 
-@pytest.mark.parametrize("verb", ["fit", "score", "eval", "info", "methods", "data list", "data get", "demo"])
+@pytest.mark.parametrize("verb", [*VERBS])
 def test_every_verb_takes_json(verb: str, run: Run) -> None:
     assert "--json" in run(*verb.split(), "--help").well().out
 
