@@ -1,6 +1,7 @@
 """Speed and memory, each as a ratio taken in one run on one machine.
 
-    python benchmarks/speed.py
+    python benchmarks/speed.py             # everything
+    python benchmarks/speed.py fusing      # one part anew; the others stay as they were
 
 Needs Fashion-MNIST and magnetic-tile on disk (see `amiss data list`) and an otherwise idle machine. Writes
 results/speed.json and results/speed.md.
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,11 @@ import numpy as np
 import amiss
 from amiss import versions
 from amiss.data.preprocessing import to_float
-from amiss.detectors import get_method, method_names
+from amiss.detectors import get_method
 
 RESULTS = Path(__file__).parent.parent / "results"
+#: A small network and a large one; the others are one or the other with parts.
+METHODS = ("adacl", "bcae1")
 SHAPES = {"28x28 gray": (1, 28, 28), "128x128 gray": (1, 128, 128), "256x256 colour": (3, 256, 256)}
 
 
@@ -83,7 +87,7 @@ def in_process(*arguments: str, **environment: str) -> Any:
 
 def layouts() -> dict[str, Any]:
     rows: dict[str, Any] = {}
-    for name in method_names():
+    for name in METHODS:
         for title, shape in SHAPES.items():
             ways = {}
             for way in ("plain float32", "amiss float32", "amiss bfloat16", "onnxruntime"):
@@ -91,6 +95,36 @@ def layouts() -> dict[str, Any]:
                 ways[way] = in_process("layout", name, json.dumps(shape), way, AMISS_KEEP_FREED_MEMORY=keep)
             rows[f"{name}, {title}"] = ways
             print(name, title, {way: round(speed) for way, speed in ways.items()}, flush=True)
+    return rows
+
+
+def fusing() -> dict[str, Any]:
+    """Images per second through KS-CAE's network with its kernels apart, fused, and a plain network as wide."""
+    import torch
+
+    from amiss.networks.asymmetric import fuse
+
+    rows = {}
+    for title, shape in {"28x28 gray": (1, 28, 28), "128x128 gray": (1, 128, 128)}.items():
+        networks = {
+            "apart": get_method("ks_cae")().build(shape).eval(),
+            "fused": fuse(get_method("ks_cae")().build(shape)).eval(),
+            "plain": get_method("ks_cae")(conv="plain").build(shape).eval(),
+        }
+        images = torch.rand(max(1, min(256, (1 << 20) // int(np.prod(shape)))), *shape)
+        seconds: dict[str, list[float]] = {name: [] for name in networks}
+        with torch.inference_mode():
+            for _ in range(7):  # in turns, so that what else the machine does meets all of them
+                for name, network in networks.items():
+                    seconds[name].append(best(partial(network, images), repeats=1))
+        rows[title] = {
+            name: {
+                "images_per_second": len(images) / float(np.median(seconds[name])),
+                "weights": sum(weight.numel() for weight in network.parameters()),
+            }
+            for name, network in networks.items()
+        }
+        print("fusing", title, rows[title], flush=True)
     return rows
 
 
@@ -114,7 +148,7 @@ def files_to_scores(folder: Path) -> dict[str, Any]:
 
     paths = _tiles(folder, 4)
     rows = {}
-    for name in method_names():
+    for name in METHODS:
         detector = get_method(name)(epochs=1, size="256x256").fit("magnetic-tile:train")
         model = detector.save(folder / f"{name}.amiss")
         engine = TorchEngine(detector.build((1, 256, 256)))
@@ -189,7 +223,7 @@ def memory(folder: Path) -> dict[str, Any]:
         images.mkdir()
         for index, item in enumerate(amiss.open_images("fashion-mnist:train")[:count]):
             Image.fromarray(item.read()).save(images / f"{index}.png", compress_level=1)
-        peaks[str(count)] = in_process("memory", str(model), str(images)) / 1024
+        peaks[str(count)] = in_process("peak", str(model), str(images)) / 1024
         print("memory", count, peaks, flush=True)
     return {"MiB": peaks, "ratio": peaks["50000"] / peaks["1000"]}
 
@@ -225,6 +259,16 @@ def write(facts: dict[str, Any]) -> None:
     text += ["", "## Fitting one Fashion-MNIST class (6,000 images)", "", "| method | seconds | of them training |",
              "| --- | --- | --- |"]  # fmt: skip
     text += [f"| {name} | {row['seconds']:.1f} | {row['training']:.1f} |" for name, row in facts["fit"].items()]
+    text += ["", "## Fusing strengthened kernels (KS-CAE), images per second", "",
+             "Plain torch, untrained networks of `ks_cae`'s filters, measured in turns. *Apart* is the network as it "
+             "is trained, *fused* as it is saved, *plain* one of the same filters that never had them.", "",
+             "| input | apart | fused | plain | fused : plain | weights apart | fused | plain |",
+             "|" + " --- |" * 8]  # fmt: skip
+    for name, row in facts["fusing"].items():
+        speeds = [row[way]["images_per_second"] for way in ("apart", "fused", "plain")]
+        weights = [f"{row[way]['weights']:,}" for way in ("apart", "fused", "plain")]
+        cells = [*(f"{speed:.0f}" for speed in speeds), f"{speeds[1] / speeds[2]:.2f}", *weights]
+        text.append(f"| {name} | " + " | ".join(cells) + " |")
     peaks = facts["memory"]["MiB"]
     text += ["", "## Peak memory of scoring, and start-up", "",
              f"- 1,000 images: {peaks['1000']:.0f} MiB; 50,000 images: {peaks['50000']:.0f} MiB; "
@@ -233,21 +277,32 @@ def write(facts: dict[str, Any]) -> None:
     (RESULTS / "speed.md").write_text("\n".join(text) + "\n")
 
 
+PARTS: dict[str, Callable[[Path], Any]] = {
+    "start": lambda folder: start_up(),
+    "fit": lambda folder: fit_one_class(),
+    "layouts": lambda folder: layouts(),
+    "fusing": lambda folder: fusing(),
+    "files": files_to_scores,
+    "memory": memory,
+}
+
+
 def main() -> None:
-    if len(sys.argv) > 1:
-        verb, *rest = sys.argv[1:]
-        if verb == "layout":
-            print(layout(rest[0], tuple(json.loads(rest[1])), rest[2]))
-        elif verb == "score":
-            print(score_files(*rest))
-        else:
-            print(peak_memory(*rest))
-        return
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        facts = {"machine": versions.machine(), "start": start_up(), "fit": fit_one_class(), "layouts": layouts()}
-        facts |= {"files": files_to_scores(folder), "memory": memory(folder)}
-    write(facts)
+    verb, *rest = sys.argv[1:] or ["all"]
+    if verb == "layout":
+        print(layout(rest[0], tuple(json.loads(rest[1])), rest[2]))
+    elif verb == "score":
+        print(score_files(*rest))
+    elif verb == "peak":
+        print(peak_memory(*rest))
+    else:
+        wanted = list(PARTS) if verb == "all" else [verb, *rest]
+        kept = RESULTS / "speed.json"
+        facts = json.loads(kept.read_text()) if kept.exists() else {}
+        facts["machine"] = versions.machine()
+        with tempfile.TemporaryDirectory() as name:
+            facts |= {part: PARTS[part](Path(name)) for part in wanted}
+        write(facts)
 
 
 if __name__ == "__main__":

@@ -55,10 +55,10 @@ def perturbation(rows: list[Row]) -> list[str]:
     text = [
         "## Perturbed codes: ALPS tables I and III",
         "",
-        "One class normal, the rest of the test set anomalous; AUROC in %. The three autoencoders are the same network "
-        "(pooled, 32, 64, 128, 64 filters), fitted 30 epochs at most; epochs chosen on held-out normals. *Oracle* takes "
-        "the best of the three scores for every class after seeing the test labels, as the paper does: no figure of "
-        "ours without that word has seen an anomaly.",
+        "One class normal, the rest of the test set anomalous; AUROC in %. The three autoencoders are the same "
+        "network (pooled, 32, 64, 128, 64 filters), fitted 30 epochs at most; epochs chosen on held-out normals. "
+        "*Oracle* takes the best of the three scores for every class after seeing the test labels, as the paper does: "
+        "no figure of ours without that word has seen an anomaly.",
         "",
     ]
     lines = []
@@ -93,8 +93,8 @@ def negative(rows: list[Row]) -> list[str]:
         "## Negative learning: ADNL table 1",
         "",
         "One digit is the anomaly, the other nine are normal, 80:20 within each digit; MNIST at 32x32, of which 12,000 "
-        "images; AUROC in %. Half the width of `adnl`'s defaults, 10 epochs and 5 of the negative phase (the paper: 100). "
-        "Labels: all anomalies of the training part, about 900.",
+        "images; AUROC in %. Half the width of `adnl`'s defaults, 10 epochs and 5 of the negative phase (the paper: "
+        "100). Labels: all anomalies of the training part, about 900.",
         "",
     ]
     lines = []
@@ -127,9 +127,10 @@ def outliers(rows: list[Row]) -> list[str]:
     text = [
         "## Shares of outliers: G2D's protocol on MNIST",
         "",
-        "One digit normal; outliers drawn from the others until they are 10 to 50 % of the test images. F1 in %, at the "
-        "threshold that was calibrated for 1 % false alarms, and for G2D also at the paper's D(x) of 0.5. The paper shows "
-        "a figure without numbers and says it is nearly flat; which class is positive it does not say, so both are here.",
+        "One digit normal; outliers drawn from the others until they are 10 to 50 % of the test images. F1 in %, at "
+        "the threshold that was calibrated for 1 % false alarms, and for G2D also at the paper's D(x) of 0.5. The "
+        "paper shows a figure without numbers and says it is nearly flat; which class is positive it does not say, so "
+        "both are here.",
         "",
     ]
     lines = []
@@ -153,9 +154,9 @@ def parts(rows: list[Row]) -> list[str]:
     text = [
         "## RAVI's parts on magnet tiles, one by one and together",
         "",
-        "952 good tiles, split by item; `magnetic-tile:train` to fit, `magnetic-tile:test` to measure, once a fit; 64x64 "
-        "pixels, 30 epochs at most; image AUROC in %, overall and by kind. *Gain* is against BCAE1 of the same table. "
-        "BCAE2 and KS-CAE have half their filters.",
+        "952 good tiles, split by item; `magnetic-tile:train` to fit, `magnetic-tile:test` to measure, once a fit; "
+        "64x64 pixels, 30 epochs at most; image AUROC in %, overall and by kind. *Gain* is against BCAE1 of the same "
+        "table. BCAE2 and KS-CAE have half their filters.",
         "",
     ]
     baseline = np.mean([row["auroc"] for row in rows if row["row"] == "BCAE1"] or [np.nan])
@@ -182,10 +183,11 @@ def render(rows: list[Row], remarks: str = "") -> str:
     text = [
         "# The papers' tables on data that is here",
         "",
-        "Every figure is a fit of `benchmarks/paper_tables.py`, kept in [tables.jsonl](tables.jsonl) with its settings. "
-        "Where a number stands in brackets, so many seeds (or digits) are averaged; elsewhere it is seed 0 alone. "
-        "Compared fits of one seed share splits and the order of their batches. Seconds and images a second were taken "
-        "on one core while other work shared the machine: compare them with each other, not with other pages.",
+        "Every figure is a fit of `benchmarks/paper_tables.py`, kept in [tables.jsonl](tables.jsonl) with its "
+        "settings. Where a number stands in brackets, so many seeds (or digits) are averaged; elsewhere it is seed 0 "
+        "alone. Compared fits of one seed share splits and the order of their batches. Seconds and images a second "
+        "were taken on one core while other work shared the machine: compare them with each other, not with other "
+        "pages.",
         "",
         *([remarks.strip(), ""] if remarks else []),
     ]

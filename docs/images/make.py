@@ -29,7 +29,7 @@ from amiss.detectors.reconstructor import Reconstructor
 from amiss.maps import smoothed
 
 HERE = Path(__file__).parent
-NORMAL = "fashion-mnist:train:normal=Sneaker:limit=1500"
+NORMAL = "fashion-mnist:train:normal=Sneaker:limit=15000"
 #: Settings that make a picture's fit take a minute; nothing is claimed about how well it does.
 QUICK: dict[str, dict[str, Any]] = {
     "g2d": {"filters": "128,64,32", "epochs": 20},

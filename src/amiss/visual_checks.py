@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from . import versions
 from .data import open_images
+from .data.folder import Purpose
 from .data.preprocessing import to_float
 from .data.stack import Stack, load_stack
 from .detectors.base import Detector, Images
@@ -133,7 +134,7 @@ def embeddings(detectors: Mapping[str, Detector], labelled: Images) -> Figure:
     figure = _figure(3.4 * len(detectors), 3.4)
     panels = figure.subplots(1, len(detectors), squeeze=False)[0]
     for axis, (name, detector) in zip(panels, detectors.items(), strict=True):
-        stack = _read(detector, labelled)
+        stack = _read(detector, labelled, "eval")
         labels = np.array([bool(item.anomalous) for item in stack.items])
         codes = codes_of(detector, stack.images)
         flat = PCA(2, random_state=0).fit(codes[~labels]).transform(codes)
@@ -332,9 +333,9 @@ def _reconstructing(detector: Detector) -> Any:
     return detector.torch_scorer()
 
 
-def _read(detector: Detector, x: Images) -> Stack:
+def _read(detector: Detector, x: Images, purpose: Purpose = "score") -> Stack:
     detector.require_fitted()
-    stack = load_stack(open_images(x, "eval"), detector.preprocessing_)
+    stack = load_stack(open_images(x, purpose), detector.preprocessing_)
     if stack.unreadable:
         raise DataError(stack.unreadable[0][1])
     return stack

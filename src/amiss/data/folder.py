@@ -300,7 +300,7 @@ def _existing_folder(path: str | os.PathLike[str]) -> str:
 
 
 def _listed(root: str, starts: Sequence[str]) -> tuple[list[str], dict[str, GroupRow], list[str]]:
-    """The images below the starts, in natural order, as far as `groups.csv` lists them; its rows; notes."""
+    """The images below the starts, in natural order, but for masks of those in `groups.csv`; its rows; notes."""
     walked = [_walk(root, start) for start in starts]
     names = [name for found, _ in walked for name in found]
     if not names:
@@ -320,8 +320,8 @@ def _listed(root: str, starts: Sequence[str]) -> tuple[list[str], dict[str, Grou
         names = [name for name in names if name in rows or os.path.splitext(name)[0] not in stems]
         if len(names) < found:
             notes.append(
-                f"{found - len(names)} images that groups.csv does not list were left out: each has the name of one that "
-                "it lists but for the ending, so it is taken for a mask"
+                f"{found - len(names)} images that groups.csv does not list were left out: each has the name of one "
+                "that it lists but for the ending, so it is taken for a mask"
             )
     names.sort(key=natural_key)
     return names, rows, notes

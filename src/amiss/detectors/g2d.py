@@ -35,8 +35,8 @@ def phases(losses: Sequence[float]) -> list[Phase]:
     with it: rule and thresholds are ours. An epoch before a `far` one is `far`, one before a `boundary` one at least
     `boundary`: a loss that rises for a while has not converged. The last epochs are what the last comparable one is.
 
-    >>> phases([10, 8, 6, 4, 2, 1, 0.5, 0.4, 0.4, 0.4, 0.4, 0.4])[::3]
-    ['far', 'boundary', 'converged', 'converged']
+    >>> phases([10, 8, 6, 4, 2, 1, 0.5, 0.4, 0.4, 0.4, 0.4, 0.4])[3:7]
+    ['far', 'boundary', 'boundary', 'converged']
     """
     span = (max(losses) - min(losses)) or 1.0
     ahead = min(_AHEAD, max(1, len(losses) - 1))
