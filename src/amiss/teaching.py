@@ -83,7 +83,7 @@ def teach(
         seed: chooses what is kept aside, and the order of batches.
 
     Raises:
-        UsageError: a method that cannot be taught.
+        UsageError: a method that cannot be taught, or a form or number of epochs that does not exist.
         DataError: too few images, or calibration images that are missing or were changed; it says which.
         MissingExtraError: torch or Lightning is not installed.
     """
@@ -94,6 +94,10 @@ def teach(
         )
     detector.require_fitted()
     versions.require("train", "teaching", "torch", "pytorch_lightning", "onnx", "onnxscript", "safetensors")
+    from .objectives.negative import NEGATIVES
+
+    if form not in NEGATIVES:
+        raise UsageError(f"form must be one of {', '.join(NEGATIVES)}, but is {form!r}")
     good = _load(open_images(normal, "score").normal, detector, progress)
     bad = _load(open_images(anomalous, "score").where(lambda item: item.anomalous is not False), detector, progress)
     twice = set(good.digests) & set(bad.digests)
@@ -173,9 +177,7 @@ def _train(
     from .training.loop import RunSettings, TrainingData, run_stages
 
     pupil = copy.copy(detector)
-    pupil.set_params(
-        negative=form if form != "none" else "bounded", negative_epochs=epochs, learning_rate=learning_rate, seed=seed
-    )
+    pupil.set_params(negative=form, negative_epochs=epochs, learning_rate=learning_rate, seed=seed)
     pupil.check()
     scorer: Any = detector.torch_scorer()
     device = training_device("auto" if detector.device == "cuda" else detector.device)

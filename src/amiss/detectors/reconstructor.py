@@ -5,6 +5,7 @@ input gate -> encoder -> code -> decoder; terms that are minimised; stages one a
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -31,6 +32,9 @@ _NO_BETTER = 0.98
 _EXPLODED = 2.0
 #: Distance between embeddings, relative to their centre's length, below which they have collapsed onto it.
 _COLLAPSED = 1e-2
+#: Learning rate of repeated negative steps, relative to the others: alone, Adam makes small gradients into full steps,
+#: and nothing holds it back.
+_REPEATED = 0.1
 #: An adversary has won where its path's error is so many times the normal path's.
 _WON = 10.0
 
@@ -180,6 +184,7 @@ class Reconstructor(Detector):
             fewest_steps=self.fewest_steps,
             keep="last",  # the error on normals alone would choose the epoch that has learnt least from anomalies
             needs_anomalies=True,
+            frozen=True,  # batches of both kinds have other statistics than the normals that will be scored
             measure=lambda images: self._measures(scorer, images),
             beside={f"{name} of the negative phase": network for name, network in beside.items()},
             diagnose=_diagnose_negative,
@@ -206,18 +211,24 @@ class Reconstructor(Detector):
         own = list(network.own_parameters())
         repeated = self.negative == "repeated"
 
-        def positive(batch: Batch) -> dict[str, Tensor]:
-            terms = self._positive_terms(scorer, batch)
-            return terms | self._negative_terms(scorer, batch) if negative and not repeated else terms
+        def both(batch: Batch) -> dict[str, Tensor]:
+            terms = self._terms(scorer, batch if negative else dataclasses.replace(batch, anomalies=None))
+            if repeated:
+                terms.pop("negative term", None)
+            return terms
 
-        players = [Player("autoencoder", own, positive, learning_rate, schedule, optimizer=Adam)]
+        def anomalies_alone(batch: Batch) -> dict[str, Tensor]:
+            terms = self._terms(scorer, batch)
+            return {name: term for name, term in terms.items() if name == "negative term"}
+
+        players = [Player("autoencoder", own, both, learning_rate, schedule, optimizer=Adam)]
         if negative and repeated:
             players.append(
                 Player(
                     "negative",
                     own,
-                    lambda batch: self._negative_terms(scorer, batch),
-                    learning_rate,
+                    anomalies_alone,
+                    _REPEATED * learning_rate,
                     moves=self.negative_moves,
                     optimizer=Adam,
                 )
@@ -235,7 +246,7 @@ class Reconstructor(Detector):
             )
         if self.code != "prior":
             return players, {}
-        more, discriminator = _prior_players(network, learning_rate)
+        more, discriminator = _prior_players(network, learning_rate, negative)
         return players + more, {"discriminator": discriminator}
 
     def _distortion(self, scorer: ReconstructionScorer, batch: Batch) -> dict[str, Tensor]:
@@ -249,25 +260,37 @@ class Reconstructor(Detector):
         reconstruction = network.decoder(network.code.perturbed(code, gated))
         return {"distortion": -scorer.error(batch.images, reconstruction).mean()}
 
-    def _positive_terms(self, scorer: ReconstructionScorer, batch: Batch) -> dict[str, Tensor]:
-        from ..objectives.gate import map_penalty
+    def _terms(self, scorer: ReconstructionScorer, batch: Batch) -> dict[str, Tensor]:
+        """What the autoencoder minimises; labelled anomalies pass through it beside the normal images.
 
-        network, images = scorer.network, batch.images
+        In one batch, because batch normalisation would learn from batches of one kind what holds for neither.
+        """
+        import torch
+
+        from ..objectives.gate import map_penalty
+        from ..objectives.negative import negative_term
+
+        network, images, count = scorer.network, batch.images, len(batch.images)
         given = self._corrupted(images, batch.generator)
+        if batch.anomalies is not None:
+            given = torch.cat([given, batch.anomalies])
         gated = network.gate(given)
         code = network.encoder(gated)
         reconstruction = network.decoder(network.code.held(code, gated))
-        terms = {"reconstruction error": scorer.error(images, reconstruction).mean()}
+        terms = {"reconstruction error": scorer.error(images, reconstruction[:count]).mean()}
         if self.code == "distorter" and self.normal_weight:
-            terms["normal error"] = self.normal_weight * scorer.error(images, network.decoder(code)).mean()
+            terms["normal error"] = self.normal_weight * scorer.error(images, network.decoder(code)[:count]).mean()
         if self.gate == "sa" and self.gate_penalty:
             attention: Any = network.gate
-            terms["gate penalty"] = self.gate_penalty * map_penalty(attention.attention_map(given))
+            terms["gate penalty"] = self.gate_penalty * map_penalty(attention.attention_map(given)[:count])
         if self.code == "memory" and self.entropy_weight:
             from ..networks.memory import addressing_entropy
 
             memory: Any = network.code
-            terms["memory entropy"] = self.entropy_weight * addressing_entropy(memory.memory.addressing(code))
+            terms["memory entropy"] = self.entropy_weight * addressing_entropy(memory.memory.addressing(code[:count]))
+        if batch.anomalies is not None:
+            errors = scorer.error(batch.anomalies, reconstruction[count:]).mean(dim=(1, 2))
+            terms["negative term"] = negative_term(self.negative, errors, self.negative_weight)
         return terms
 
     def _corrupted(self, images: Tensor, generator: Generator) -> Tensor:
@@ -276,15 +299,6 @@ class Reconstructor(Detector):
         if self.corruption == "noise":
             return noisy(images, self.corruption_level, generator)
         return masked(images, self.corruption_level, generator) if self.corruption == "mask" else images
-
-    def _negative_terms(self, scorer: ReconstructionScorer, batch: Batch) -> dict[str, Tensor]:
-        from ..objectives.negative import negative_term
-
-        if batch.anomalies is None:
-            return {}
-        path = "perturbed" if self.code == "distorter" else "normal"
-        errors = scorer.errors(batch.anomalies, path).mean(dim=(1, 2))
-        return {"negative term": negative_term(self.negative, errors, self.negative_weight)}
 
     def _monitor(self, scorer: ReconstructionScorer) -> Any:
         path = "perturbed" if self.code == "distorter" else "normal"
@@ -337,7 +351,7 @@ class Reconstructor(Detector):
             embeddings = network.encode(batch.images).flatten(1)
             regular = {"svdd": sphere.loss(embeddings, self.svdd == "soft-boundary", self.svdd_nu)}
             if self.svdd_scope == "joint":
-                regular |= self._positive_terms(scorer, batch)
+                regular |= self._terms(scorer, dataclasses.replace(batch, anomalies=None))
             return regular
 
         changed: dict[str, list[nn.Parameter]] = {
@@ -417,7 +431,7 @@ def _mean_error(scorer: ReconstructionScorer, images: Tensor, path: str) -> floa
     return sum(float(scorer.errors(part, path).mean(dim=(1, 2)).sum()) for part in parts) / len(images)
 
 
-def _prior_players(network: Autoencoder, learning_rate: float) -> tuple[list[Player], nn.Module]:
+def _prior_players(network: Autoencoder, learning_rate: float, anomalies: bool) -> tuple[list[Player], nn.Module]:
     """The discriminator, which tells codes from Gaussian draws, and the encoder, which passes its codes off as such."""
     import torch
     from torch.optim import Adam
@@ -429,14 +443,18 @@ def _prior_players(network: Autoencoder, learning_rate: float) -> tuple[list[Pla
     channels, height, width = network.code_shape
     discriminator = CodeDiscriminator(channels * height * width)
 
+    def codes_of_normals(batch: Batch) -> Tensor:
+        beside = [batch.anomalies] if anomalies and batch.anomalies is not None else []
+        return network.encode(torch.cat([batch.images, *beside]))[: len(batch.images)].flatten(1)
+
     def tell(batch: Batch) -> dict[str, Tensor]:
         with torch.no_grad():
-            codes = network.encode(batch.images).flatten(1)
+            codes = codes_of_normals(batch)
         drawn = torch.randn(codes.shape, generator=batch.generator).to(codes)
         return {"discriminator": told_apart(discriminator(drawn), discriminator(codes))}
 
     def pass_off(batch: Batch) -> dict[str, Tensor]:
-        return {"prior": passed_off(discriminator(network.encode(batch.images).flatten(1)))}
+        return {"prior": passed_off(discriminator(codes_of_normals(batch)))}
 
     players = [
         Player("discriminator", list(discriminator.parameters()), tell, learning_rate, optimizer=Adam),
