@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .console import Json, console, print_json
+from .console import Json, console, plain, print_json
 
 ORDER = 7
 _HELP = """List the methods, or show one with its settings.
@@ -44,15 +44,22 @@ def _facts(name: str, method: Any) -> dict[str, str]:
 
 
 def _print_list(rows: list[dict[str, str]]) -> None:
+    from rich.padding import Padding
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("name", "title", "paper", "good for"):
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(row["name"], row["title"], row["paper"], row["good_for"])
-    console().print(table)
-    console().print("Settings of one:  amiss methods NAME")
+    people = console()
+    width = max(len(row["name"]) for row in rows)
+    for family in dict.fromkeys(row["family"] for row in rows):
+        people.print(f"[bold]{plain(family)}[/]")
+        table = Table.grid(padding=(0, 2))
+        table.add_column(min_width=width)
+        table.add_column(overflow="fold")
+        for row in rows:
+            if row["family"] == family:
+                source = f"[dim]needs {plain(row['needs'])} · {plain(row['paper'])}[/]"
+                table.add_row(plain(row["name"]), f"{plain(row['title'])}: {plain(row['good_for'])}\n{source}")
+        people.print(Padding(table, (0, 0, 1, 2)))
+    people.print("Settings of one:  amiss methods NAME")
 
 
 def _print_one(row: dict[str, str], method: Any) -> None:
