@@ -111,3 +111,40 @@ def test_what_cannot_be_taught_is_explained(parts: Path) -> None:
     detector = amiss.load(parts / "model.amiss")
     with pytest.raises(DataError, match="both as normal and as anomalous"):
         teach(detector, parts / "false", parts / "false")
+
+
+def test_a_lesson_that_fails_leaves_the_detector_as_it_was(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = amiss.load(parts / "model.amiss")
+    before = detector.score(parts / "later").scores
+
+    def broken_off(text: str, done: int, total: int, detail: str = "") -> None:
+        if text == "negative" and done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        lesson(parts, detector, progress=broken_off)
+    assert np.array_equal(detector.score(parts / "later").scores, before)
+    assert detector.lessons_ == []
+
+
+def test_copies_are_not_divided_between_learning_and_comparing(parts: Path, tmp_path: Path) -> None:
+    for name in ("false", "missed"):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            for copy in range(3):
+                shutil.copy(parts / name / f"{number}.png", tmp_path / name / f"{number}-{copy}.png")
+    detector = amiss.load(parts / "model.amiss")
+    taught = teach(detector, tmp_path / "false", tmp_path / "missed", epochs=1)
+    assert taught.record["normal"] == taught.record["anomalous"] == 9
+    assert taught.record["kept_aside"] == 6
+    assert detector.splits_["labelled"]["count"] == 6  # different pictures: three of each
+
+
+@pytest.mark.parametrize(
+    ("options", "word"), [({"epochs": 0}, "epochs"), ({"form": "none"}, "form"), ({"seed": -1}, "seed")]
+)
+def test_bad_options_are_named_before_anything_is_read(
+    parts: Path, tmp_path: Path, options: dict[str, object], word: str
+) -> None:
+    with pytest.raises(UsageError, match=word):
+        teach(amiss.load(parts / "model.amiss"), tmp_path / "absent", tmp_path / "absent", **options)  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ from .data.stack import Stack, load_stack
 from .detectors.base import Detector, Images
 from .detectors.g2d import G2D, phases
 from .detectors.reconstructor import Reconstructor
+from .detectors.settings import whole_numbers
 from .errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def auroc_by_epoch(detectors: Mapping[str, Detector]) -> Figure:
     figure = _figure(6.4, 3.2)
     axis = figure.subplots()
     for name, detector in detectors.items():
-        figures = [each for stage in detector.training_["stages"] for each in stage["figures"]]
+        figures = [each for stage in detector.training_["stages"] for each in stage["figures"]]  # one after the other
         curve = [each["validation AUROC"] for each in figures if "validation AUROC" in each]
         if not curve:
             raise UsageError(f"{name} was fitted without validation images, so no AUROC by epoch is known")
@@ -150,10 +151,12 @@ def codes_of(detector: Detector, images: NDArray[Any]) -> NDArray[np.float32]:
     """(n, d) codes, or embeddings, of prepared images (n, c, h, w).
 
     Raises:
-        UsageError: a method without an encoder.
+        UsageError: a method without an encoder, or one that scores patches.
     """
     import torch
 
+    if detector.patch != "none":
+        raise UsageError(f"codes are looked at for whole images, but patch is {detector.patch!r}")
     scorer: Any = detector.torch_scorer()
     encode = getattr(scorer.network, "encode", None) if hasattr(scorer, "network") else None
     if encode is None:
@@ -190,7 +193,7 @@ def svdd_ablation(
     for rate in learning_rates:
         given = {"svdd": "soft-boundary", **settings, "svdd_learning_rate": rate, "svdd_epochs": fine_tuning}
         detector = BCAE1(**given).fit(normal, validation=labelled)
-        rows.append([each["validation AUROC"] for each in detector.training_["stages"][-1]["figures"]])
+        rows.append([each["validation AUROC"] for each in _stage(detector, "svdd")["figures"]])
     known = open_images(labelled, "eval").where(lambda item: item.anomalous is not None)
     plain = BCAE1(**{**settings, "svdd": "none"}).fit(normal, validation=labelled)
     return np.array(rows), float(Ranking(plain.score(known).scores, known.labels()).auroc())
@@ -221,9 +224,9 @@ def generated(
 
     from .networks.wgan import Generator
 
-    if not isinstance(detector, G2D):
-        raise UsageError(f"{type(detector).__name__} has no generators; G2D has")
-    filters = [int(part) for part in detector.filters.split(",")]
+    if not isinstance(detector, G2D) or detector.patch != "none":
+        raise UsageError(f"{type(detector).__name__} has no generators of whole images; G2D without patches has")
+    filters = list(whole_numbers("filters", detector.filters, least=1))
     network = Generator(detector.preprocessing_.shape, filters, detector.noise).eval()
     noise = torch.randn(count, detector.noise, generator=torch.Generator().manual_seed(seed))
     images = []
@@ -331,6 +334,11 @@ def _reconstructing(detector: Detector) -> Any:
     if not isinstance(detector, Reconstructor) or detector.patch != "none":
         raise UsageError(f"{type(detector).__name__} does not reconstruct whole images; there is nothing to show")
     return detector.torch_scorer()
+
+
+def _stage(detector: Detector, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(stage for stage in detector.training_["stages"] if stage["stage"] == name)
+    return found
 
 
 def _read(detector: Detector, x: Images, purpose: Purpose = "score") -> Stack:

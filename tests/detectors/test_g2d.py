@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 import amiss
-from amiss.detectors.g2d import _diagnose_phases, _spread, phases
+from amiss.detectors.g2d import Samples, _diagnose_phases, _spread, phases
+from amiss.errors import UsageError
 from amiss.testing import fitted, task
 
 
@@ -73,3 +75,20 @@ def test_converged_generators_can_augment() -> None:
     settings = {"filters": "16,8", "epochs": 8, "detector_epochs": 1, "learning_rate": 1e-9, "fewest_steps": 1}
     detector = amiss.G2D(augment=True, **settings).fit(task().normal[:40])
     assert np.isfinite(detector.score(task().unseen).scores).all()
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 28])
+def test_held_out_images_are_not_learnt_from(count: int) -> None:
+    samples = Samples(None)
+    samples._images["irregular"] = torch.arange(count, dtype=torch.uint8)[:, None, None, None]
+    learnt = set(samples._trained_on("irregular").flatten().tolist())
+    held = set((samples.held_out(torch.zeros(1)) * 255).round().flatten().int().tolist())
+    assert not learnt & held
+    assert learnt | held == set(range(count))
+
+
+@pytest.mark.parametrize("method", [amiss.G2D, amiss.ALOCC])
+@pytest.mark.parametrize("filters", ["a", "", "0", "-3,4"])
+def test_filters_are_checked(method: type[amiss.Detector], filters: str) -> None:
+    with pytest.raises(UsageError, match="filters"):
+        method(filters=filters).fit(task().normal)

@@ -16,6 +16,7 @@ from amiss.errors import DegenerateTrainingWarning, UsageError
 from amiss.metrics import Ranking
 from amiss.networks.asymmetric import AsymmetricConv2d
 from amiss.testing import fitted, task
+from amiss.training.stage import Batch
 
 MEAN = "error of the mean image"
 QUICK = {"filters": "16,16,16", "epochs": 8, "learning_rate": 4e-3}
@@ -115,6 +116,48 @@ def test_anomalies_that_are_also_normal_are_left_out() -> None:
     detector = amiss.BCAE1(**QUICK, negative="bounded", negative_epochs=1).fit(task().normal, anomalies=both)
     assert detector.splits_["labelled"]["count"] == 5
     assert any("also among the normal images" in note for note in detector.notes_)
+
+
+def test_batch_normalisation_stands_still_where_anomalies_are_learnt_from() -> None:
+    settings = {**QUICK, "epochs": 2, "negative_epochs": 2}
+    plain = amiss.BCAE1(**settings).fit(task().normal).torch_scorer()
+    taught = amiss.BCAE1(**settings, negative="repeated").fit(
+        task().normal, anomalies=task().unseen[task().anomalous][:5]
+    )
+    buffers = dict(plain.named_buffers())
+    assert any("running_mean" in name for name in buffers)
+    for name, value in taught.torch_scorer().named_buffers():
+        assert torch.equal(value, buffers[name]), name
+
+
+def test_mixed_anomalies_share_the_normal_images_batch() -> None:
+    sizes: set[int] = set()
+    detector = amiss.AAE(filters="8,8,8,8", epochs=1, batch_size=32, negative="repeated", negative_phase="mixed")
+    scorer = detector.build((1, 16, 16))
+    scorer.network.encoder.register_forward_hook(lambda module, given, made: sizes.add(len(given[0])))
+    (stage,) = detector.stages(scorer)
+    batch = Batch(torch.rand(6, 1, 16, 16), torch.Generator().manual_seed(0), torch.rand(4, 1, 16, 16))
+    found = {player.name: set(player.terms(batch)) for player in stage.players}
+    assert sizes == {10}
+    assert found["negative"] == {"negative term"}
+    assert found["autoencoder"] == {"reconstruction error"}
+    assert (stage.keep, stage.patience) == ("last", None)
+
+
+def test_validation_images_that_are_learnt_from_are_left_out() -> None:
+    from amiss.data import Collection, Item
+
+    anomalies = task().unseen[task().anomalous]
+    images = [*task().normal[:6], *task().unseen[~task().anomalous][:4], *anomalies[:7]]
+    items = [
+        Item(str(number), lambda image=image: image, anomalous=number >= 10)  # type: ignore[misc]
+        for number, image in enumerate(images)
+    ]
+    detector = amiss.BCAE1(**QUICK, negative="bounded", negative_epochs=1).fit(
+        task().normal, anomalies=anomalies[:3], validation=Collection(items, "labelled")
+    )
+    assert "(4 anomalies seen)" in detector.training_["stages"][0]["chosen_by"]
+    assert any(note.startswith("9 of the validation images") for note in detector.notes_)
 
 
 def test_labelled_validation_chooses_the_epoch_and_says_so() -> None:

@@ -121,7 +121,7 @@ def test_entropy_has_the_gradient_it_should() -> None:
 def test_codes_keep_shape_and_score_alike_twice(kind: str) -> None:
     code = make_code(kind, (4, 3, 3), 0.5, 10, lambda: nn.Conv2d(1, 4, 3)).eval()
     values, image = torch.randn(2, 4, 3, 3), torch.rand(2, 1, 5, 5)
-    for path in (lambda: code(values), lambda: code.perturbed(values, image), lambda: code.held(values, image)):
+    for path in (lambda: code(values), lambda: code.perturbed(values, image)):  # `held` is no scoring path
         torch.testing.assert_close(path(), path())
         assert path().shape == values.shape
     assert bool(list(code.adversary())) == (kind == "distorter")
@@ -146,3 +146,10 @@ def test_the_autoencoders_step_does_not_teach_the_distorter() -> None:
     assert code.distorter.weight.grad is None
     code.perturbed(values, image).square().sum().backward()
     assert code.distorter.weight.grad is not None
+
+
+def test_noise_joins_the_autoencoders_own_step_even_where_layers_stand_still() -> None:
+    code = make_code("noise", (4, 3, 3), 0.5, 10, None).eval()  # type: ignore[arg-type]
+    values = torch.randn(2, 4, 3, 3)
+    assert torch.equal(code(values), values)
+    assert not torch.equal(code.held(values, values), values)

@@ -29,6 +29,15 @@ def test_values(form: str, expected: float) -> None:
     assert negative_term(form, torch.tensor(ERRORS), 7.0).item() == pytest.approx(expected, rel=1e-6)
 
 
+def test_the_unit_of_the_bounded_form_keeps_the_slope_and_lets_go_earlier() -> None:
+    errors = torch.tensor([0.0, 0.5], dtype=torch.float64, requires_grad=True)
+    term = negative_term("bounded", errors, unit=0.1)
+    assert term.item() == pytest.approx(0.1 * (1 + math.exp(-5)) / 2)
+    term.backward()
+    assert errors.grad is not None
+    assert errors.grad.tolist() == pytest.approx([-0.5, -0.5 * math.exp(-5)])
+
+
 @pytest.mark.parametrize("form", NEGATIVES)
 def test_minimising_raises_every_error(form: str) -> None:
     errors = torch.tensor(ERRORS, dtype=torch.float64, requires_grad=True)

@@ -71,6 +71,25 @@ def test_the_best_epoch_is_kept_and_patience_ends() -> None:
     assert float(network.value.detach()) == pytest.approx(3 * 4)
 
 
+def test_a_run_broken_off_after_an_early_stop_does_not_go_on(tmp_path: Path) -> None:
+    def fit(resume: bool) -> tuple[dict[str, object], float]:
+        network = Scalar()
+
+        def terms(batch: Batch) -> dict[str, Tensor]:
+            return {"value": -network.value}
+
+        figures = iter([3.0, 1.0, 2.0, 4.0, 0.0, 0.0] if not resume else [0.0] * 8)
+        player = Player("p", [network.value], terms, 1.0, optimizer=SGD)
+        stage = Stage("fit", [player], 8, lambda i, g: next(figures), patience=2)
+        settings = RunSettings(0, 8, "cpu", "float32", tmp_path, resume, silent)
+        (record,) = run_stages(network, [stage], DATA, settings).records
+        return {name: record[name] for name in ("epochs", "chosen_epoch")}, float(network.value.detach())
+
+    unbroken = fit(resume=False)
+    (tmp_path / "stage-0.finished.ckpt").unlink()
+    assert fit(resume=True) == unbroken
+
+
 def test_plateau_lowers_the_learning_rate() -> None:
     network = Scalar()
     seen: list[float] = []

@@ -12,9 +12,10 @@ from .console import Json, Model, console, number, percent, plain, print_json, p
 ORDER = 5
 _HELP = """Correct a model with images it got wrong, and recalibrate it.
 
-It learns to paint the normal images well and the anomalous ones badly. A third of them is kept aside to show what that
-does to images it has not learnt from. The calibration images that the model file names are needed again; where they
-have moved, or are gone, give them or others with --calibrate.
+It learns to paint the normal images well and the anomalous ones badly; give a few hundred normal ones if you can, or it
+forgets what normal looks like. Three in ten are kept aside to show what that does to images it has not learnt from.
+The calibration images that the model file names are needed again; where they have moved, or are gone, give them or
+others with --calibrate.
 
 \b
 Examples:

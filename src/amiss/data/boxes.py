@@ -65,8 +65,9 @@ def boxes_collection(
             - optionally `kind`; `good`, `normal` and `free` are normal, and where the table has one of them, all other
               kinds are anomalous;
             - optionally `anomalous` (true, false, 1, 0), which goes before what the kind says;
-            - optionally `group`, for instance the sequence a frame belongs to; where it is empty, the image is the
-              group, so that crops of one image are never divided between splits.
+            - optionally `group`, for instance the sequence a frame belongs to; the first that an image has holds for
+              all its boxes, and where it has none, the image is the group, so that crops of one image are never divided
+              between splits.
         purpose: `fit` and `score` take every box; `eval` asks for a label at least once.
         crop: `plain`, the box, or `oversize`, 2.5 times its width and 1.5 times its height around the same centre.
 
@@ -87,6 +88,7 @@ def boxes_collection(
     kinds_tell = any(row.get("kind", "").lower() in NORMAL_FOLDERS for _, row in rows)
     prefix = os.path.join(root, "").replace(os.sep, "/")
     there: set[str] = set()
+    groups = {row["file"]: row["group"] for _, row in reversed(rows) if row.get("group")}  # one for all its crops
     items = []
     for number, (where, row) in enumerate(rows):
         file = prefix + row["file"].replace("\\", "/").removeprefix("./")
@@ -103,7 +105,7 @@ def boxes_collection(
                 partial(_read_crop, file, _box(row, where), crop, where),
                 kind=NORMAL_KIND if kind.lower() in NORMAL_FOLDERS else kind or None,
                 anomalous=anomalous,
-                group=row.get("group") or file,
+                group=groups.get(row["file"]) or file,
             )
         )
     if purpose == "eval" and all(item.anomalous is None for item in items):

@@ -43,19 +43,19 @@ def split_normals(groups: Sequence[str | None], digests: Sequence[str], seed: in
     n = len(digests)
     if n < FEWEST_NORMALS:
         raise DataError(f"{n} normal image{'s' * (n != 1)} cannot be fitted; give at least {FEWEST_NORMALS}")
-    clusters = _clusters(groups, digests)
-    if len(clusters) < 3:
+    joined = clusters(groups, digests)
+    if len(joined) < 3:
         raise DataError(
-            f"the {n} normal images fall into {len(clusters)} group(s) of related or identical pictures, and training, "
+            f"the {n} normal images fall into {len(joined)} group(s) of related or identical pictures, and training, "
             "stopping and calibration need one each; give images of more items"
         )
-    order = np.random.default_rng(seed).permutation(len(clusters))
-    parts = _deal([clusters[index] for index in order], n)
+    order = np.random.default_rng(seed).permutation(len(joined))
+    parts = _deal([joined[index] for index in order], n)
     indices = {name: sorted(index for cluster in part for index in cluster) for name, part in parts.items()}
     return Splits(*(np.array(indices[name], dtype=np.int64) for name in ("train", "stop", "calibrate")))
 
 
-def _deal(clusters: list[list[int]], n: int) -> dict[str, list[list[int]]]:
+def _deal(joined: list[list[int]], n: int) -> dict[str, list[list[int]]]:
     """Give each cluster in turn to the first part that has room for it; none is left without any."""
     room = {
         "calibrate": min(max(1, round(CALIBRATE_SHARE * n)), MOST_CALIBRATION),
@@ -63,7 +63,7 @@ def _deal(clusters: list[list[int]], n: int) -> dict[str, list[list[int]]]:
         "train": n,
     }
     parts: dict[str, list[list[int]]] = {name: [] for name in room}
-    for cluster in clusters:
+    for cluster in joined:
         name = next(name for name in room if len(cluster) <= room[name])
         parts[name].append(cluster)
         room[name] -= len(cluster)
@@ -74,7 +74,7 @@ def _deal(clusters: list[list[int]], n: int) -> dict[str, list[list[int]]]:
     return parts
 
 
-def _clusters(groups: Sequence[str | None], digests: Sequence[str]) -> list[list[int]]:
+def clusters(groups: Sequence[str | None], digests: Sequence[str]) -> list[list[int]]:
     """Indices joined by a shared group or shared pixels (connected components), in order of first appearance."""
     parent = list(range(len(digests)))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .base import Detector
-from .settings import setting
+from .settings import setting, whole_numbers
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
@@ -41,11 +41,15 @@ class ALOCC(Detector):
     patience: int = setting(8, "epochs without a better error before training stops", low=1)
     fewest_steps: int = setting(20, "an epoch passes through few images several times, to this many steps", low=1)
 
+    def check(self) -> None:
+        super().check()
+        whole_numbers("filters", self.filters, least=2)
+
     def build(self, shape: tuple[int, int, int]) -> nn.Module:
         from ..networks.autoencoder import Autoencoder
         from ..networks.discriminator import ImageDiscriminator, JudgedReconstructionScorer
 
-        autoencoder = Autoencoder(shape, filters=[int(part) for part in self.filters.split(",")])
+        autoencoder = Autoencoder(shape, filters=whole_numbers("filters", self.filters, least=2))
         return JudgedReconstructionScorer(autoencoder, ImageDiscriminator(shape))
 
     def stages(self, scorer: Any) -> Sequence[Stage | Computation]:

@@ -303,7 +303,10 @@ class Detector(metaclass=Settable):
             "method": type(self).__name__,
             "settings": self.get_params(),
             "preprocessing": preprocessing.to_dict(),
-            "images": digest_of(stack.digests),
+            "images": digest_of(
+                [f"{digest} {item.group}" for digest, item in zip(stack.digests, stack.items, strict=True)]
+            ),
+            "anomalies": None if labelled.anomalies is None else len(labelled.anomalies),
             "labelled": digest_of(labelled.digests),
         }
         path = work_dir / "run.json"
@@ -318,7 +321,7 @@ class Detector(metaclass=Settable):
                 )
             return
         make_folder(work_dir)
-        for old in work_dir.glob("stage-*"):
+        for old in [*work_dir.glob("stage-*"), *work_dir.glob("generator-*.pt")]:
             old.unlink()
         path.write_text(json.dumps(claim), encoding="utf-8")
 
@@ -371,18 +374,24 @@ class Detector(metaclass=Settable):
         self.fitted_on_ = datetime.date.today().isoformat()
 
     def recalibrate(
-        self, images: NDArray[Any], digests: Sequence[str], names: Sequence[str], groups: int | None = None
+        self,
+        scorer: nn.Module,
+        images: NDArray[Any],
+        digests: Sequence[str],
+        names: Sequence[str],
+        groups: int | None = None,
     ) -> None:
-        """Calibrate anew, with normal images that the weights in use have not learnt from.
+        """Take other weights into use, and calibrate them with normal images that they have not learnt from.
 
         Args:
+            scorer: as `torch_scorer` gives it.
             images: (n, c, h, w) prepared.
             digests, names: n of each, for the record.
             groups: how many groups they fall into, where some are related.
         """
         part = {"count": len(digests), "digest": digest_of(digests), "images": list(digests), "names": list(names)}
         self.splits_["calibrate"] = part | ({"groups": groups} if groups else {})
-        self._calibration_images, self._graph = images, None
+        self._scorer, self._calibration_images, self._graph = scorer, images, None
         self._calibrate()
 
     def note_labelled(self, digests: Sequence[str]) -> None:
@@ -532,6 +541,11 @@ class Detector(metaclass=Settable):
         versions.require("train", "the scorer as a torch module", "torch", "safetensors")
         assert self._scorer is not None
         return self._scorer.to("cpu").eval()
+
+    def reference_images(self) -> NDArray[Any]:
+        """(k, c, h, w) prepared normal images that were learnt from, 16 at most, which the model file holds."""
+        self.require_fitted()
+        return self._reference
 
     # -- keeping -------------------------------------------------------------------------------------------------------
 

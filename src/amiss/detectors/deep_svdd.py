@@ -55,12 +55,14 @@ class DeepSVDD(Detector):
 
         from torch.optim import Adam, Optimizer
         from torch.optim.lr_scheduler import MultiStepLR
+        from torch.optim.swa_utils import update_bn
 
         from ..training.stage import Computation, Player, Schedule, Stage
 
         sphere, network = scorer.sphere, scorer.network
 
         def centre(seen: Pass) -> dict[str, float]:
+            update_bn(seen.train.batches(), network)  # else the untrained network would not normalise at all
             return sphere.place((network(part) for part in seen.train.batches()), self.nu, _AWAY_FROM_ZERO)
 
         def falling(optimizer: Optimizer, steps: int) -> MultiStepLR:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from .base import Detector
-from .settings import setting
+from .settings import setting, whole_numbers
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
@@ -84,6 +84,10 @@ class G2D(Detector):
     patience: int = setting(5, "detector epochs without a better loss before training stops", low=1)
     fewest_steps: int = setting(20, "an epoch passes through few images several times, to this many steps", low=1)
 
+    def check(self) -> None:
+        super().check()
+        whole_numbers("filters", self.filters, least=1)
+
     def build(self, shape: tuple[int, int, int]) -> nn.Module:
         from ..networks.wgan import Classifier, ClassifierScorer
 
@@ -96,7 +100,7 @@ class G2D(Detector):
         from ..networks.wgan import Critic, Generator
         from ..training.stage import Computation
 
-        filters = [int(part) for part in self.filters.split(",")]
+        filters = list(whole_numbers("filters", self.filters, least=1))
         shape = scorer.network.shape
         generator = Generator(shape, filters, self.noise)
         critic = Critic(shape, filters[::-1])
@@ -240,7 +244,7 @@ class Samples:
 
     def _trained_on(self, name: str) -> Tensor:
         images = self._images[name]
-        return images[: max(1, round(len(images) * (1 - _HELD_OUT)))]
+        return images[: min(round(len(images) * (1 - _HELD_OUT)), len(images) - 1) or 1]
 
     def draw(self, name: str, count: int, generator: Generator, like: Tensor) -> Tensor:
         """`count` of them at random, as float32 in [0, 1] beside `like`."""
@@ -250,8 +254,9 @@ class Samples:
         return images[torch.randint(len(images), (count,), generator=generator)].to(like) / 255
 
     def held_out(self, like: Tensor) -> Tensor:
-        """Irregular images that the detector does not learn from."""
-        return self._images["irregular"][len(self._trained_on("irregular")) - 1 :].to(like) / 255
+        """Irregular images that the detector does not learn from; of a single one, that one."""
+        irregular = self._images["irregular"]
+        return irregular[min(len(self._trained_on("irregular")), len(irregular) - 1) :].to(like) / 255
 
 
 def _kept(folder: Path, epoch: int) -> Path:

@@ -44,7 +44,7 @@ class Labelled:
         normal: Sequence[str],
         progress: Progress,
     ) -> Labelled:
-        """Read and prepare both; `normal` holds the digests of the normal images, which are left out of the anomalies.
+        """Read and prepare both; what is among the normal images (their digests: `normal`) is left out, with a note.
 
         Raises:
             DataError: nothing is left, or validation images without both labels.
@@ -55,7 +55,7 @@ class Labelled:
         if anomalies is not None:
             images = _anomalies(anomalies, preprocessing, set(normal), digests, notes, progress)
         if validation is not None:
-            chosen = _validation(validation, preprocessing, digests, notes, progress)
+            chosen = _validation(validation, preprocessing, {*normal, *digests}, digests, notes, progress)
         return cls(images, chosen, digests, notes)
 
 
@@ -85,18 +85,31 @@ def _anomalies(
 
 
 def _validation(
-    source: Images, preprocessing: Preprocessing, digests: list[str], notes: list[str], progress: Progress
+    source: Images,
+    preprocessing: Preprocessing,
+    used: set[str],
+    digests: list[str],
+    notes: list[str],
+    progress: Progress,
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     collection = open_images(source, "eval").where(lambda item: item.anomalous is not None)
-    labels = collection.labels()
-    if not labels.any() or labels.all():
-        raise DataError(
-            f"{collection.title} must hold both normal images and anomalies, with labels, to choose an epoch"
-        )
     stack = load_stack(collection, preprocessing, progress)
     _note_unreadable(stack.unreadable, notes)
-    digests += stack.digests
-    return stack.images, np.array([bool(item.anomalous) for item in stack.items])
+    keep = [index for index, digest in enumerate(stack.digests) if digest not in used]
+    if len(keep) < len(stack.digests):
+        notes.append(
+            f"{len(stack.digests) - len(keep)} of the validation images are also among those to learn from, and were "
+            "left out"
+        )
+    labels = np.array([bool(stack.items[index].anomalous) for index in keep])
+    if not labels.any() or labels.all():
+        raise DataError(
+            f"{collection.title} must hold both normal images and anomalies, with labels and not among those to learn "
+            "from, to choose an epoch"
+        )
+    digests += [stack.digests[index] for index in keep]
+    images: NDArray[Any] = stack.images[keep]
+    return images, labels
 
 
 def _note_unreadable(unreadable: Sequence[tuple[str, str]], notes: list[str]) -> None:

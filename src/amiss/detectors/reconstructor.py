@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import UsageError
 from .base import Detector, Images
-from .settings import setting
+from .settings import setting, whole_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,6 +86,7 @@ class Reconstructor(Detector):
     entropy_weight: float = setting(2e-4, "of the entropy of the memory's addressing", low=0.0)
     corruption_level: float = setting(0.2, "noise's deviation, or the mask's share of the image", low=0.0, high=1.0)
     negative_weight: float = setting(10.0, "of the weighted negative term", low=0.0)
+    negative_unit: float = setting(1.0, "of errors in the bounded term; smaller lets go of anomalies earlier", low=1e-9)
     negative_moves: int = setting(3, "negative steps for each positive one (negative=repeated)", low=1)
     negative_phase: str = setting("after", "after learning normals alone, or mixed in", choices=("after", "mixed"))
     negative_epochs: int = setting(10, "of the negative phase", low=1)
@@ -134,48 +135,52 @@ class Reconstructor(Detector):
         self._filters()
 
     def _filters(self) -> tuple[int, ...]:
-        try:
-            filters = tuple(int(part) for part in self.filters.split(","))
-        except ValueError:
-            filters = ()
-        if len(filters) < 2 or min(filters) < 1:
-            raise UsageError(f"filters must be at least two whole numbers with commas, but is {self.filters!r}")
-        return filters
+        return whole_numbers("filters", self.filters, least=2)
 
     # -- how it learns -------------------------------------------------------------------------------------------------
 
     def stages(self, scorer: ReconstructionScorer) -> Sequence[Stage | Computation]:
         mixed = self.negative != "none" and self.negative_phase == "mixed"
-        stages: list[Stage | Computation] = [self._fit_stage(scorer, mixed)]
+        judge = self._discriminator(scorer)
+        stages: list[Stage | Computation] = [self._fit_stage(scorer, judge, mixed)]
         if self.negative != "none" and not mixed:
-            stages.append(self.negative_stage(scorer))
+            stages.append(self.negative_stage(scorer, judge))
         if self.svdd != "none":
             stages += self._svdd_stages(scorer)
         if self.code == "distorter":
             stages.append(self._scaling(scorer))
         return stages
 
-    def _fit_stage(self, scorer: ReconstructionScorer, negative: bool) -> Stage:
+    def _discriminator(self, scorer: ReconstructionScorer) -> nn.Module | None:
+        """Of codes, where they are pushed towards a prior; the negative phase goes on with it."""
+        from ..networks.discriminator import CodeDiscriminator
+
+        channels, height, width = scorer.network.code_shape
+        return CodeDiscriminator(channels * height * width) if self.code == "prior" else None
+
+    def _fit_stage(self, scorer: ReconstructionScorer, judge: nn.Module | None, negative: bool) -> Stage:
         from ..training.stage import Stage
 
-        players, beside = self._players(scorer, self.learning_rate, self._plateau(), negative)
+        players = self._players(scorer, judge, None if negative else self._plateau(), negative)
         return Stage(
             "fit",
             players,
             self.epochs,
             self._monitor(scorer),
-            patience=self.patience,
+            patience=None if negative else self.patience,
             fewest_steps=self.fewest_steps,
-            beside=beside,
+            keep="last" if negative else "best",  # as in the negative stage
+            beside={} if judge is None else {"discriminator": judge},
             measure=lambda images: self._measures(scorer, images),
             diagnose=self._diagnose_fit,
         )
 
-    def negative_stage(self, scorer: ReconstructionScorer) -> Stage:
+    def negative_stage(self, scorer: ReconstructionScorer, judge: nn.Module | None = None) -> Stage:
         """Normals and labelled anomalies together, from what the normals alone have taught (ADNL 4.3)."""
         from ..training.stage import Stage
 
-        players, beside = self._players(scorer, self.learning_rate, None, negative=True)
+        judge = self._discriminator(scorer) if judge is None else judge
+        players = self._players(scorer, judge, None, negative=True)
         return Stage(
             "negative",
             players,
@@ -186,7 +191,7 @@ class Reconstructor(Detector):
             needs_anomalies=True,
             frozen=True,  # batches of both kinds have other statistics than the normals that will be scored
             measure=lambda images: self._measures(scorer, images),
-            beside={f"{name} of the negative phase": network for name, network in beside.items()},
+            beside={} if judge is None else {"discriminator": judge},
             diagnose=_diagnose_negative,
         )
 
@@ -201,13 +206,13 @@ class Reconstructor(Detector):
         return Schedule(make, "plateau")
 
     def _players(
-        self, scorer: ReconstructionScorer, learning_rate: float, schedule: Schedule | None, negative: bool
-    ) -> tuple[list[Player], dict[str, nn.Module]]:
+        self, scorer: ReconstructionScorer, judge: nn.Module | None, schedule: Schedule | None, negative: bool
+    ) -> list[Player]:
         from torch.optim import Adam
 
         from ..training.stage import Player
 
-        network = scorer.network
+        network, learning_rate = scorer.network, self.learning_rate
         own = list(network.own_parameters())
         repeated = self.negative == "repeated"
 
@@ -244,10 +249,7 @@ class Reconstructor(Detector):
                     optimizer=Adam,
                 )
             )
-        if self.code != "prior":
-            return players, {}
-        more, discriminator = _prior_players(network, learning_rate, negative)
-        return players + more, {"discriminator": discriminator}
+        return players if judge is None else players + _prior_players(network, judge, learning_rate, negative)
 
     def _distortion(self, scorer: ReconstructionScorer, batch: Batch) -> dict[str, Tensor]:
         """The distorter maximises the error that the autoencoder minimises (ALPS III-C)."""
@@ -290,7 +292,7 @@ class Reconstructor(Detector):
             terms["memory entropy"] = self.entropy_weight * addressing_entropy(memory.memory.addressing(code[:count]))
         if batch.anomalies is not None:
             errors = scorer.error(batch.anomalies, reconstruction[count:]).mean(dim=(1, 2))
-            terms["negative term"] = negative_term(self.negative, errors, self.negative_weight)
+            terms["negative term"] = negative_term(self.negative, errors, self.negative_weight, self.negative_unit)
         return terms
 
     def _corrupted(self, images: Tensor, generator: Generator) -> Tensor:
@@ -396,6 +398,7 @@ class Reconstructor(Detector):
 
         Raises:
             NotFittedError: neither fitted nor loaded.
+            UsageError: the detector scores patches.
             MissingExtraError: torch is not installed.
             DataError: an image cannot be read.
         """
@@ -403,6 +406,8 @@ class Reconstructor(Detector):
         from ..errors import DataError
 
         self.require_fitted()
+        if self.patch != "none":
+            raise UsageError(f"scores of every path need whole images, but patch is {self.patch!r}")
         versions.require("train", "scores of every path", "torch")
         import numpy as np
         import torch
@@ -431,17 +436,15 @@ def _mean_error(scorer: ReconstructionScorer, images: Tensor, path: str) -> floa
     return sum(float(scorer.errors(part, path).mean(dim=(1, 2)).sum()) for part in parts) / len(images)
 
 
-def _prior_players(network: Autoencoder, learning_rate: float, anomalies: bool) -> tuple[list[Player], nn.Module]:
+def _prior_players(
+    network: Autoencoder, discriminator: nn.Module, learning_rate: float, anomalies: bool
+) -> list[Player]:
     """The discriminator, which tells codes from Gaussian draws, and the encoder, which passes its codes off as such."""
     import torch
     from torch.optim import Adam
 
-    from ..networks.discriminator import CodeDiscriminator
     from ..objectives.adversarial import passed_off, told_apart
     from ..training.stage import Player
-
-    channels, height, width = network.code_shape
-    discriminator = CodeDiscriminator(channels * height * width)
 
     def codes_of_normals(batch: Batch) -> Tensor:
         beside = [batch.anomalies] if anomalies and batch.anomalies is not None else []
@@ -456,11 +459,10 @@ def _prior_players(network: Autoencoder, learning_rate: float, anomalies: bool) 
     def pass_off(batch: Batch) -> dict[str, Tensor]:
         return {"prior": passed_off(discriminator(codes_of_normals(batch)))}
 
-    players = [
+    return [
         Player("discriminator", list(discriminator.parameters()), tell, learning_rate, optimizer=Adam),
         Player("encoder", list(network.encoder.parameters()), pass_off, learning_rate, optimizer=Adam),
     ]
-    return players, discriminator
 
 
 def _diagnose_negative(figures: Sequence[Mapping[str, float]]) -> list[str]:

@@ -100,3 +100,21 @@ def _parse(name: str, item: dataclasses.Field[Any], text: str) -> Any:
 
 def _article(kind: type) -> str:
     return {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}.get(kind, kind.__name__)
+
+
+def whole_numbers(name: str, text: str, least: int) -> tuple[int, ...]:
+    """The whole numbers of a setting such as `filters`, `32,64`.
+
+    Raises:
+        UsageError: anything else, a number under 1, or fewer than `least` of them.
+
+    >>> whole_numbers("filters", "32,64", least=2)
+    (32, 64)
+    """
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) < least or min(numbers) < 1:
+        raise UsageError(f"{name} must be at least {least} whole numbers with commas, each 1 or more, but is {text!r}")
+    return numbers

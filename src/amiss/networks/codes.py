@@ -58,7 +58,11 @@ class NoisyCode(Code):
         self.register_buffer("direction", torch.randn(1, *shape))
 
     def forward(self, code: Tensor) -> Tensor:
-        return code + self._scaled(torch.randn_like(code), code) if self.training else code
+        return self.held(code, code) if self.training else code
+
+    def held(self, code: Tensor, image: Tensor) -> Tensor:
+        """The code for the autoencoder's own step, where layers that stand still as in scoring get noise too."""
+        return code + self._scaled(torch.randn_like(code), code)
 
     def perturbed(self, code: Tensor, image: Tensor) -> Tensor:
         noise = torch.randn_like(code) if self.training else self.get_buffer("direction").expand_as(code)

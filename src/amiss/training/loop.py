@@ -186,7 +186,7 @@ class _Running(lightning.LightningModule):
             figures["stop"] = self._stage.monitor(stop, self._generator())
         if self._stage.measure is not None:
             figures |= self._stage.measure(stop)
-        if self._data.validation is not None:
+        if self._data.validation is not None and self._stage.monitor is not None:
             images, anomalous = self._data.validation
             parts = [self.networks["scorer"](part)["score"] for part in self._prepared(images).batches()]
             scores = torch.cat(parts).float().cpu().numpy()
@@ -335,12 +335,14 @@ def _run_stage(
             default_root_dir=run.work_dir,
         )
         resume_from = checkpoint if run.resume and checkpoint is not None and checkpoint.exists() else None
-        if resume_from is not None:
-            _checkpoint(resume_from)
-        try:
-            trainer.fit(running, ckpt_path=resume_from, weights_only=True)
-        except SystemExit as error:  # Lightning's answer to Ctrl-C
-            raise KeyboardInterrupt from error
+        left = _checkpoint(resume_from) if resume_from is not None else None
+        if left is not None and _had_stopped(left):  # Lightning would go on for another epoch
+            running.on_load_checkpoint(left)
+        else:
+            try:
+                trainer.fit(running, ckpt_path=resume_from, weights_only=True)
+            except SystemExit as error:  # Lightning's answer to Ctrl-C
+                raise KeyboardInterrupt from error
     networks.load_state_dict(running.best["weights"])
     return {
         "stage": stage.name,
@@ -355,11 +357,11 @@ def _run_stage(
 
 
 def _chosen_by(stage: Stage, data: TrainingData) -> str:
-    if stage.keep == "last":
+    if stage.keep == "last" or stage.monitor is None:
         return "the last epoch"
     if data.validation is not None:
         return f"labelled validation ({int(data.validation[1].sum())} anomalies seen)"
-    return "the last epoch" if stage.monitor is None else "held-out normals"
+    return "held-out normals"
 
 
 def _checkpoint(path: Path) -> Any:
@@ -368,6 +370,12 @@ def _checkpoint(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch meets cut files with errors of many kinds
         raise TrainingError(f"the checkpoint {path} is damaged; fit again without resume") from error
+
+
+def _had_stopped(checkpoint: dict[str, Any]) -> bool:
+    """Was it the last epoch of a stage that stopped early?"""
+    stoppers = [state for name, state in checkpoint.get("callbacks", {}).items() if name.startswith("EarlyStopping")]
+    return any(state["stopped_epoch"] or state["wait_count"] >= state["patience"] for state in stoppers)
 
 
 def _as_list(value: Any) -> list[Any]:
