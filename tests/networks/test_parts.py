@@ -123,7 +123,7 @@ def test_codes_keep_shape_and_score_alike_twice(kind: str) -> None:
     values, image = torch.randn(2, 4, 3, 3), torch.rand(2, 1, 5, 5)
     for path in (lambda: code(values), lambda: code.perturbed(values, image)):  # `held` is no scoring path
         torch.testing.assert_close(path(), path())
-        assert path().shape == values.shape
+        assert path().shape == code.held(values, image).shape == values.shape
     assert bool(list(code.adversary())) == (kind == "distorter")
 
 
