@@ -309,7 +309,11 @@ def main() -> None:
     if options.render:
         from table_pages import render
 
-        (RESULTS / "tables.md").write_text(render([json.loads(line) for line in LINES.read_text().splitlines()]))
+        rows = [json.loads(line) for line in LINES.read_text().splitlines()]
+        seeds = sorted({row["seed"] for row in rows})
+        keys = [job.key for table in TABLES.values() for job in table(seeds, [])]
+        rows.sort(key=lambda row: keys.index(tuple(row["key"])) if tuple(row["key"]) in keys else len(keys))
+        (RESULTS / "tables.md").write_text(render(rows))
 
 
 if __name__ == "__main__":
