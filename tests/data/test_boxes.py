@@ -111,12 +111,12 @@ def test_labels_and_groups(frames: Path) -> None:
     columns = "group,anomalous,kind,file,x,y,width,height,score"
     start = ",a.png,1,1,4,4,0.9"
     rows = ["s1,TRUE,running", "s1,0,walking", ",1,", ",false,normal", ",,running", ",,"]
-    rows = [*(row + start for row in rows), ",,,b.png,1,1,4,4,0.9"]
+    rows = [*(row + start for row in rows), ",,,cam/b.png,1,1,4,4,0.9"]
     items = boxes_collection("frames", table(frames, *rows, columns=columns), "eval")[:6]
     assert [item.anomalous for item in items] == [True, False, True, False, True, None]
     assert [item.kind for item in items] == ["running", "walking", None, "good", "running", None]
     groups = [item.group for item in boxes_collection("frames", table(frames, *rows, columns=columns), "eval")]
-    assert groups == [*["s1"] * 6, "frames/b.png"]  # crops of one image are never divided
+    assert groups == [*["s1"] * 6, "frames/cam/b.png"]  # crops of one image are never divided
 
 
 def test_kinds_alone_are_labels_only_where_one_is_normal(frames: Path) -> None:
