@@ -116,5 +116,7 @@ def whole_numbers(name: str, text: str, least: int) -> tuple[int, ...]:
     except ValueError:
         numbers = ()
     if len(numbers) < least or min(numbers) < 1:
-        raise UsageError(f"{name} must be at least {least} whole numbers with commas, each 1 or more, but is {text!r}")
+        raise UsageError(
+            f"{name} must be whole numbers of 1 or more with commas, {least} of them at least, but is {text!r}"
+        )
     return numbers
