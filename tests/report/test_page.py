@@ -236,9 +236,11 @@ def test_maps_are_shown_only_with_their_scale() -> None:
     [{"threshold": float("inf")}, {"calibration_scores": np.ones(20, np.float32)}, {"threshold": float("nan")}],
 )
 def test_an_alert_where_the_rate_cannot_be_promised(changes: dict[str, Any]) -> None:
-    text = Reader(render(sample(**changes))).text
+    text = Reader(render(replace(sample(**changes), metrics=metrics()))).text
     assert "No promise can be made." in text
     assert "cannot be promised" in text
+    assert "promised was at most" not in text
+    assert "asked for was at most" in text
     assert "Promise:" not in text
 
 

@@ -57,7 +57,7 @@ def evaluate(
     if out is not None:
         write_text(out, json.dumps(metrics, indent=1, allow_nan=False) + "\n")
     people = console(json_)
-    _print_table(people, metrics)
+    _print_table(people, metrics, detector.decision_.guaranteed)
     if out is not None:
         people.print(f"Wrote {plain(out)}")
     if result.collector is not None and report is not None:
@@ -80,7 +80,7 @@ def _kinds_table(kinds: dict[str, Any]) -> Any:
     return table
 
 
-def _print_table(people: Any, metrics: dict[str, Any]) -> None:
+def _print_table(people: Any, metrics: dict[str, Any], promised: bool) -> None:
     from rich.table import Table
 
     for note in metrics["notes"]:
@@ -108,6 +108,6 @@ def _print_table(people: Any, metrics: dict[str, Any]) -> None:
     )
     rate = metrics["false_alarm_rate"]
     people.print(
-        f"False-alarm rate: promised at most [bold]{percent(rate['promised'])}[/], achieved "
-        f"[bold]{percent(rate['achieved'])}[/] (95 % interval {percent(rate['low'])} – {percent(rate['high'])})"
+        f"False-alarm rate: {'promised' if promised else 'asked for'} at most [bold]{percent(rate['promised'])}[/], "
+        f"achieved [bold]{percent(rate['achieved'])}[/] (95 % interval {percent(rate['low'])} – {percent(rate['high'])})"
     )
