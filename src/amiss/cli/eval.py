@@ -107,7 +107,8 @@ def _print_table(people: Any, metrics: dict[str, Any], promised: bool) -> None:
         f"(geometric mean of recall and specificity {number(mean['value'])}, an oracle)"
     )
     rate = metrics["false_alarm_rate"]
+    word = "promised" if promised else "asked for"
     people.print(
-        f"False-alarm rate: {'promised' if promised else 'asked for'} at most [bold]{percent(rate['promised'])}[/], "
-        f"achieved [bold]{percent(rate['achieved'])}[/] (95 % interval {percent(rate['low'])} – {percent(rate['high'])})"
+        f"False-alarm rate: {word} at most [bold]{percent(rate['promised'])}[/], achieved "
+        f"[bold]{percent(rate['achieved'])}[/] (95 % interval {percent(rate['low'])} – {percent(rate['high'])})"
     )
