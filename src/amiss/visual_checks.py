@@ -15,18 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import versions
-from .data import open_images
+from .data import Item, open_images
 from .data.folder import Purpose
 from .data.preprocessing import to_float
 from .data.stack import Stack, load_stack
 from .detectors.base import Detector, Images
-from .detectors.g2d import G2D, phases
+from .detectors.g2d import G2D, kept_path, load_kept, phases
 from .detectors.reconstructor import Reconstructor
 from .detectors.settings import whole_numbers
 from .errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
 NORMAL, ANOMALOUS, QUIET = "#2b6ca3", "#c2410c", "#6b7280"
 
@@ -42,17 +43,15 @@ def reconstructions(detector: Detector, x: Images, count: int = 8) -> Figure:
     import torch
 
     scorer = _reconstructing(detector)
-    stack = _read(detector, x)
-    chosen = _spread(len(stack.images), count)
-    images = torch.from_numpy(to_float(stack.images[chosen]))
+    images, items = _some(detector, x, count)
     with torch.inference_mode():
         normal, perturbed = scorer.network.both(images)
         error = scorer.error(images, normal)
     rows = {"input": images, "reconstruction": normal}
     if detector.get_params()["code"] in ("distorter", "noise"):
         rows["from perturbed code"] = perturbed
-    figure = _figure(1.1 * len(chosen) + 1.3, 1.15 * (len(rows) + 1) + 0.3)
-    grid = figure.subplots(len(rows) + 1, len(chosen), squeeze=False)
+    figure = _figure(1.1 * len(images) + 1.3, 1.15 * (len(rows) + 1) + 0.3)
+    grid = figure.subplots(len(rows) + 1, len(images), squeeze=False)
     for axes, (name, row) in zip(grid, rows.items(), strict=False):
         for axis, image in zip(axes, row, strict=True):
             _show(axis, image.numpy())
@@ -61,8 +60,7 @@ def reconstructions(detector: Detector, x: Images, count: int = 8) -> Figure:
         axis.imshow(places, cmap="inferno", vmin=0, vmax=float(error.max()))
         _bare(axis)
     _name_row(grid[-1][0], "error")
-    for axis, index in zip(grid[0], chosen, strict=True):
-        item = stack.items[index]
+    for axis, item in zip(grid[0], items, strict=True):
         colour = ANOMALOUS if item.anomalous else NORMAL if item.anomalous is False else QUIET
         axis.set_title(item.kind or "", fontsize=8, color=colour)
     return figure
@@ -110,7 +108,7 @@ def auroc_by_epoch(detectors: Mapping[str, Detector]) -> Figure:
     figure = _figure(6.4, 3.2)
     axis = figure.subplots()
     for name, detector in detectors.items():
-        figures = [each for stage in detector.training_["stages"] for each in stage["figures"]]  # one after the other
+        figures = [each for stage in detector.training_["stages"] for each in stage["figures"]]
         curve = [each["validation AUROC"] for each in figures if "validation AUROC" in each]
         if not curve:
             raise UsageError(f"{name} was fitted without validation images, so no AUROC by epoch is known")
@@ -231,11 +229,9 @@ def generated(
     noise = torch.randn(count, detector.noise, generator=torch.Generator().manual_seed(seed))
     images = []
     for epoch in epochs:
-        path = Path(folder) / f"generator-{epoch:04d}.pt"
-        if not path.exists():
+        if not kept_path(Path(folder), epoch).exists():
             raise UsageError(f"{folder} holds no generator of epoch {epoch}; fit G2D with work_dir={folder}")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict({name: value.float() for name, value in state.items()})
+        load_kept(network, Path(folder), epoch)
         with torch.inference_mode():
             images.append(network(noise).numpy())
     return np.stack(images)
@@ -286,13 +282,11 @@ def attention_maps(detector: Detector, x: Images, count: int = 8) -> Figure:
     scorer = _reconstructing(detector)
     if detector.get_params()["gate"] == "none":
         raise UsageError(f"this {type(detector).__name__} has no gate; set gate=sa or gate=ssa")
-    stack = _read(detector, x)
-    chosen = _spread(len(stack.images), count)
-    images = torch.from_numpy(to_float(stack.images[chosen]))
+    images, _ = _some(detector, x, count)
     with torch.inference_mode():
         maps = scorer.network.gate.attention_map(images)
-    figure = _figure(1.1 * len(chosen) + 1.0, 3.7)
-    grid = figure.subplots(3, len(chosen), squeeze=False)
+    figure = _figure(1.1 * len(images) + 1.0, 3.7)
+    grid = figure.subplots(3, len(images), squeeze=False)
     for column, (image, places) in enumerate(zip(images.numpy(), maps.numpy(), strict=True)):
         _show(grid[0][column], image)
         grid[1][column].imshow(places.mean(axis=0), cmap="viridis", vmin=0, vmax=1)
@@ -312,13 +306,11 @@ def first_layer_activations(detector: Detector, x: Images, count: int = 4, chann
     import torch
 
     scorer = _reconstructing(detector)
-    stack = _read(detector, x)
-    chosen = _spread(len(stack.images), count)
-    images = torch.from_numpy(to_float(stack.images[chosen]))
+    images, _ = _some(detector, x, count)
     with torch.inference_mode():
         answers = scorer.network.encoder[0](scorer.network.gate(images)).numpy()
-    figure = _figure(0.9 * (channels + 1), 1.0 * len(chosen))
-    grid = figure.subplots(len(chosen), channels + 1, squeeze=False)
+    figure = _figure(0.9 * (channels + 1), 1.0 * len(images))
+    grid = figure.subplots(len(images), channels + 1, squeeze=False)
     for axes, image, answer in zip(grid, images.numpy(), answers, strict=True):
         _show(axes[0], image)
         for axis, places in zip(axes[1:], answer, strict=False):
@@ -349,8 +341,13 @@ def _read(detector: Detector, x: Images, purpose: Purpose = "score") -> Stack:
     return stack
 
 
-def _spread(total: int, count: int) -> NDArray[np.int64]:
-    return np.unique(np.linspace(0, total - 1, min(count, total)).astype(np.int64))
+def _some(detector: Detector, x: Images, count: int) -> tuple[Tensor, list[Item]]:
+    """At most `count` of the images, evenly spread, prepared (n, c, h, w) float32, and what is known of them."""
+    import torch
+
+    stack = _read(detector, x)
+    chosen = np.unique(np.linspace(0, len(stack.images) - 1, min(count, len(stack.images))).astype(np.int64))
+    return torch.from_numpy(to_float(stack.images[chosen])), [stack.items[index] for index in chosen]
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -321,7 +321,7 @@ class Detector(metaclass=Settable):
                 )
             return
         make_folder(work_dir)
-        for old in [*work_dir.glob("stage-*"), *work_dir.glob("generator-*.pt")]:
+        for old in work_dir.glob("stage-*"):
             old.unlink()
         path.write_text(json.dumps(claim), encoding="utf-8")
 

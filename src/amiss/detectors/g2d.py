@@ -143,7 +143,7 @@ class G2D(Detector):
 
         def keep(epoch: int, folder: Path) -> None:
             state = {name: value.detach().cpu().half() for name, value in generator.state_dict().items()}
-            torch.save(state, _kept(folder, epoch))
+            torch.save(state, kept_path(folder, epoch))
 
         adam = functools.partial(Adam, betas=(0.5, 0.999))
         return Stage(
@@ -230,8 +230,7 @@ class Samples:
         device = next(self._generator.parameters()).device
         parts = []
         for number, epoch in enumerate(epochs):
-            state = torch.load(_kept(seen.folder, epoch), map_location=device, weights_only=True)
-            self._generator.load_state_dict({key: value.float() for key, value in state.items()})
+            load_kept(self._generator, seen.folder, epoch)
             share = count * (number + 1) // len(epochs) - count * number // len(epochs)
             noise = torch.randn(share, self._generator.noise, generator=seen.generator).to(device)
             images = [self._generator.eval()(part) for part in torch.split(noise, 256)] if share else []
@@ -259,8 +258,17 @@ class Samples:
         return irregular[min(len(self._trained_on("irregular")), len(irregular) - 1) :].to(like) / 255
 
 
-def _kept(folder: Path, epoch: int) -> Path:
-    return folder / f"generator-{epoch:04d}.pt"
+def kept_path(folder: Path, epoch: int) -> Path:
+    """Where the generator of an epoch (from 0) is kept; a new fit clears it away with the other files of stages."""
+    return folder / f"stage-generator-{epoch:04d}.pt"
+
+
+def load_kept(generator: nn.Module, folder: Path, epoch: int) -> None:
+    """Fill `generator` with the weights that it had in an epoch (from 0)."""
+    import torch
+
+    state = torch.load(kept_path(folder, epoch), map_location="cpu", weights_only=True)
+    generator.load_state_dict({name: value.float() for name, value in state.items()})
 
 
 def _spread(epochs: Sequence[int], most: int) -> list[int]:

@@ -14,7 +14,7 @@ from .base import Detector, Images
 from .settings import setting, whole_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -111,9 +111,9 @@ class Reconstructor(Detector):
 
         network = Autoencoder(
             shape,
-            network=self.network,  # type: ignore[arg-type]
+            network=self.network,  # type: ignore[arg-type]  # `check` allows the literals only
             filters=self._filters(),
-            conv=self.conv,  # type: ignore[arg-type]
+            conv=self.conv,  # type: ignore[arg-type]  # as above
             post=self.post,
             gate=self.gate,
             code=self.code,
@@ -216,8 +216,11 @@ class Reconstructor(Detector):
         own = list(network.own_parameters())
         repeated = self.negative == "repeated"
 
+        def seen(batch: Batch) -> Batch:
+            return batch if negative else _without_anomalies(batch)
+
         def both(batch: Batch) -> dict[str, Tensor]:
-            terms = self._terms(scorer, batch if negative else dataclasses.replace(batch, anomalies=None))
+            terms = self._terms(scorer, seen(batch))
             if repeated:
                 terms.pop("negative term", None)
             return terms
@@ -243,13 +246,13 @@ class Reconstructor(Detector):
                 Player(
                     "distorter",
                     list(network.code.adversary()),
-                    lambda batch: self._distortion(scorer, batch),
+                    lambda batch: self._distortion(scorer, seen(batch)),
                     self.distorter_weight * learning_rate,  # Adam divides a weight of the loss out again
                     every_epochs=self.distorter_every,
                     optimizer=Adam,
                 )
             )
-        return players if judge is None else players + _prior_players(network, judge, learning_rate, negative)
+        return players if judge is None else players + _prior_players(network, judge, learning_rate, seen)
 
     def _distortion(self, scorer: ReconstructionScorer, batch: Batch) -> dict[str, Tensor]:
         """The distorter maximises the error that the autoencoder minimises (ALPS III-C)."""
@@ -257,25 +260,18 @@ class Reconstructor(Detector):
 
         network = scorer.network
         with torch.no_grad():
-            gated = network.gate(batch.images)
+            gated = network.gate(_both_kinds(batch.images, batch))
             code = network.encoder(gated)
-        reconstruction = network.decoder(network.code.perturbed(code, gated))
+        reconstruction = network.decoder(network.code.perturbed(code, gated))[: len(batch.images)]
         return {"distortion": -scorer.error(batch.images, reconstruction).mean()}
 
     def _terms(self, scorer: ReconstructionScorer, batch: Batch) -> dict[str, Tensor]:
-        """What the autoencoder minimises; labelled anomalies pass through it beside the normal images.
-
-        In one batch, because batch normalisation would learn from batches of one kind what holds for neither.
-        """
-        import torch
-
+        """What the autoencoder minimises; labelled anomalies pass through it beside the normal images."""
         from ..objectives.gate import map_penalty
         from ..objectives.negative import negative_term
 
         network, images, count = scorer.network, batch.images, len(batch.images)
-        given = self._corrupted(images, batch.generator)
-        if batch.anomalies is not None:
-            given = torch.cat([given, batch.anomalies])
+        given = _both_kinds(self._corrupted(images, batch.generator), batch)
         gated = network.gate(given)
         code = network.encoder(gated)
         reconstruction = network.decoder(network.code.held(code, gated))
@@ -353,7 +349,7 @@ class Reconstructor(Detector):
             embeddings = network.encode(batch.images).flatten(1)
             regular = {"svdd": sphere.loss(embeddings, self.svdd == "soft-boundary", self.svdd_nu)}
             if self.svdd_scope == "joint":
-                regular |= self._terms(scorer, dataclasses.replace(batch, anomalies=None))
+                regular |= self._terms(scorer, _without_anomalies(batch))
             return regular
 
         changed: dict[str, list[nn.Parameter]] = {
@@ -429,6 +425,20 @@ class Reconstructor(Detector):
         return {path: np.concatenate(scores) for path, scores in found.items()}
 
 
+def _both_kinds(images: Tensor, batch: Batch) -> Tensor:
+    """Normal `images` and the labelled anomalies behind them, if any.
+
+    In one batch, because batch normalisation would learn from batches of one kind what holds for neither.
+    """
+    import torch
+
+    return images if batch.anomalies is None else torch.cat([images, batch.anomalies])
+
+
+def _without_anomalies(batch: Batch) -> Batch:
+    return dataclasses.replace(batch, anomalies=None)
+
+
 def _mean_error(scorer: ReconstructionScorer, images: Tensor, path: str) -> float:
     import torch
 
@@ -437,7 +447,7 @@ def _mean_error(scorer: ReconstructionScorer, images: Tensor, path: str) -> floa
 
 
 def _prior_players(
-    network: Autoencoder, discriminator: nn.Module, learning_rate: float, anomalies: bool
+    network: Autoencoder, discriminator: nn.Module, learning_rate: float, seen: Callable[[Batch], Batch]
 ) -> list[Player]:
     """The discriminator, which tells codes from Gaussian draws, and the encoder, which passes its codes off as such."""
     import torch
@@ -447,8 +457,7 @@ def _prior_players(
     from ..training.stage import Player
 
     def codes_of_normals(batch: Batch) -> Tensor:
-        beside = [batch.anomalies] if anomalies and batch.anomalies is not None else []
-        return network.encode(torch.cat([batch.images, *beside]))[: len(batch.images)].flatten(1)
+        return network.encode(_both_kinds(batch.images, seen(batch)))[: len(batch.images)].flatten(1)
 
     def tell(batch: Batch) -> dict[str, Tensor]:
         with torch.no_grad():

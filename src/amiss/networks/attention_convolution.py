@@ -88,12 +88,14 @@ class Attention2d(nn.Module):
     def weights(self, features: Tensor) -> Tensor:
         """(n, heads, places, places): how much each place of the grid attends to each; sums to one over the last."""
         queries, keys, _ = self._projected(features)
+        return self._weights(queries, keys)
+
+    def _weights(self, queries: Tensor, keys: Tensor) -> Tensor:
         return (queries @ keys.transpose(2, 3) + self._relative(queries)).softmax(dim=3)
 
     def forward(self, features: Tensor) -> Tensor:
         queries, keys, values = self._projected(features)
-        weights = (queries @ keys.transpose(2, 3) + self._relative(queries)).softmax(dim=3)
-        attended = (weights @ values).transpose(2, 3).reshape(-1, self._values, *self.grid)
+        attended = (self._weights(queries, keys) @ values).transpose(2, 3).reshape(-1, self._values, *self.grid)
         mixed: Tensor = self.mixing(attended)
         if self.grid == self._outside:
             return mixed
