@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _GRAPH, _WEIGHTS, _REFERENCE, _MANIFEST = "graphs/score.onnx", "weights.safetensors", "reference.npz", "manifest.json"
+#: The backbone alone, for torch; the scoring graph holds it too.
+_BACKBONE = "graphs/backbone.onnx"
 #: No honest part of a model is larger; a zip can claim to unpack to anything.
 _LARGEST_PART = 2 << 30
 #: An honest manifest of a million images has 20 MB.
@@ -44,9 +46,11 @@ def save(detector: Detector, path: Path) -> Path:
     """
     graph = detector.graph()
     parts = {_WEIGHTS: _weights(detector), _GRAPH: graph, _REFERENCE: _reference(detector)}
+    if detector.backbone_graph_ is not None:
+        parts[_BACKBONE] = detector.backbone_graph_
     manifest = _manifest(detector) | {
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in parts.items()},
-        "graphs": [_GRAPH],
+        "graphs": [name for name in (_GRAPH, _BACKBONE) if name in parts],
     }
     with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(_MANIFEST, json.dumps(manifest, indent=1))
@@ -71,7 +75,8 @@ def load(path: str | Path, engine: str = "auto") -> Detector:
     path = Path(path)
     with _opened(path) as archive:
         manifest = _read_manifest(archive, path)
-        parts = {name: _read_part(archive, name, manifest, path) for name in (_WEIGHTS, _GRAPH, _REFERENCE)}
+        names = [_WEIGHTS, _GRAPH, _REFERENCE, *([_BACKBONE] if _BACKBONE in manifest.graphs else [])]
+        parts = {name: _read_part(archive, name, manifest, path) for name in names}
     try:
         detector = _restore(manifest, parts)
         return detector if engine == "auto" else detector.use_engine(engine)
@@ -114,7 +119,7 @@ def _manifest(detector: Detector) -> dict[str, Any]:
         "format": "amiss model",
         "format_version": FORMAT_VERSION,
         "method": method_name(detector),
-        "settings": detector.get_params(),
+        "settings": detector.get_params() | {"features": Path(detector.features).name},
         "preprocessing": detector.preprocessing_.to_dict(),
         "splits": detector.splits_,
         "calibration": {name: [float(s) for s in scores] for name, scores in detector.calibration_scores_.items()},
@@ -153,6 +158,9 @@ def _restore(manifest: Manifest, parts: dict[str, bytes]) -> Detector:
     detector.notes_, detector.fitted_on_ = list(manifest.notes), manifest.fitted_on
     detector.fitted_with_ = dict(manifest.versions)
     detector._graph, detector._weights = parts[_GRAPH], parts[_WEIGHTS]
+    detector.backbone_graph_ = parts.get(_BACKBONE)
+    if (detector.backbone_graph_ is None) != (detector.features == "none"):
+        raise ModelFileError("its settings and its backbone do not fit together")
     detector._engine, detector._calibration_images = None, None
     detector._reference = _load_reference(parts[_REFERENCE], detector.preprocessing_.shape)
     detector._scorer = _load_scorer(detector, parts[_WEIGHTS]) if versions.have("torch", "safetensors") else None

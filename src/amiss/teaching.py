@@ -95,7 +95,7 @@ def teach(
         DataError: too few images, or calibration images that are missing or were changed; it says which.
         MissingExtraError: torch or Lightning is not installed.
     """
-    if not isinstance(detector, Reconstructor) or detector.patch != "none":
+    if not isinstance(detector, Reconstructor) or not detector.sees_whole_images:
         raise UsageError(
             f"{type(detector).__name__} cannot be taught: only methods that reconstruct whole images can; fit it again "
             "with the images added"

@@ -153,8 +153,8 @@ def codes_of(detector: Detector, images: NDArray[Any]) -> NDArray[np.float32]:
     """
     import torch
 
-    if detector.patch != "none":
-        raise UsageError(f"codes are looked at for whole images, but patch is {detector.patch!r}")
+    if not detector.sees_whole_images:
+        raise UsageError("codes are looked at for whole images; fit with patch=none and features=none")
     scorer: Any = detector.torch_scorer()
     encode = getattr(scorer.network, "encode", None) if hasattr(scorer, "network") else None
     if encode is None:
@@ -323,7 +323,7 @@ def first_layer_activations(detector: Detector, x: Images, count: int = 4, chann
 
 
 def _reconstructing(detector: Detector) -> Any:
-    if not isinstance(detector, Reconstructor) or detector.patch != "none":
+    if not isinstance(detector, Reconstructor) or not detector.sees_whole_images:
         raise UsageError(f"{type(detector).__name__} does not reconstruct whole images; there is nothing to show")
     return detector.torch_scorer()
 

@@ -41,6 +41,7 @@ from .settings import Settable, check_settings, setting, settings_of
 if TYPE_CHECKING:
     from torch import nn
 
+    from ..networks.backbone import Features
     from ..scoring import Row
     from ..training.loop import TrainingData
     from ..training.stage import Computation, Stage
@@ -51,6 +52,8 @@ Images = str | Path | Sequence[str | Path] | NDArray[Any] | Collection
 _REFERENCES = 16
 #: So many images tell colour and size; with size=native all must share one, so all are looked at.
 _SAMPLES = 64
+#: Images that tell the scale of a backbone's features, and images that it sees at once.
+_SCALED_BY, _SEEN_TOGETHER = 256, 32
 #: Saving needs the last three; they must not be missed after hours of training.
 _LEARNERS = "try the method adnl, or an autoencoder with negative=bounded"
 _FIT_NEEDS = ("torch", "pytorch_lightning", "onnx", "onnxscript", "safetensors")
@@ -106,6 +109,8 @@ class Detector(metaclass=Settable):
     good_for: ClassVar[str] = ""
     #: Does the scorer answer for every place of the image?
     has_map: ClassVar[bool] = False
+    #: Does it create anomalies in images, and so take images to train on also where it works on features?
+    trains_on_images: ClassVar[bool] = False
     #: Common checks (`amiss.testing`) that do not apply to the method, with the reason.
     excused_checks: ClassVar[dict[str, str]] = {}
 
@@ -115,6 +120,7 @@ class Detector(metaclass=Settable):
     batch_size: int = setting(64, "normal images in each training step", low=2)
     learning_rate: float = setting(1e-3, "of the optimizer", low=0.0)
     false_alarm_rate: float = setting(0.01, "share of normal images that may be flagged", low=1e-6, high=0.5)
+    features: str = setting("none", "work on the feature maps of a local backbone, an ONNX file; or none")
     patch: str = setting("none", "score overlapping patches: none, SIZE or SIZE:STRIDE in pixels")
     patch_score: str = setting("max", "an image's score from its patches'", choices=("max", "top_mean"))
     patch_top: int = setting(5, "patches that top_mean averages, the highest ones", low=1)
@@ -143,6 +149,11 @@ class Detector(metaclass=Settable):
         """Does the scorer answer for every place of the image? With patches, every method's does."""
         return self.has_map or self.patch != "none"
 
+    @property
+    def sees_whole_images(self) -> bool:
+        """Is the scorer asked about images as they are, and neither about patches nor about features?"""
+        return self.patch == "none" and self.features == "none"
+
     def check(self) -> None:
         """Raises `UsageError` for settings that cannot be meant; methods add what only they know."""
         check_settings(type(self), self.get_params())
@@ -150,6 +161,8 @@ class Detector(metaclass=Settable):
             parse_size(self.size)
         if self.patch != "none":
             parse_patch(self.patch)
+            if self.features != "none":
+                raise UsageError("features see every place already; set patch=none")
 
     # -- scikit-learn's conventions ------------------------------------------------------------------------------------
 
@@ -230,7 +243,13 @@ class Detector(metaclass=Settable):
         if first is None:
             load_stack(collection[:1], Preprocessing("rgb", 32, 32))  # raises with the reason
             raise DataError(f"no image of {collection.title} could be read")
-        return infer_preprocessing(itertools.chain([first], samples), self.size)
+        found = infer_preprocessing(itertools.chain([first], samples), self.size)
+        if self.features == "none" or self.size != "auto":
+            return found
+        from ..networks.backbone import Backbone
+
+        height, width = Backbone.read(self.features).suitable(found.height, found.width)
+        return Preprocessing(found.colour, height, width)
 
     def _learn(
         self,
@@ -247,12 +266,13 @@ class Detector(metaclass=Settable):
         from ..training.choose import training_device, training_precision
         from ..training.loop import RunSettings, run_stages
 
+        self.features_ = self._settled_features(preprocessing.shape, stack.images[splits.train])
         if work_dir is not None:
             self._claim(work_dir, resume, stack, labelled, preprocessing)
         data = self._training_data(stack, splits, labelled)
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            inner = self.build(data.train.shape[1:])
+            inner = self.build(self._inner_shape(preprocessing.shape))
             stages = self.stages(inner)
         device = training_device(self.device)
         precision = training_precision(self.precision, device, inner)
@@ -270,25 +290,76 @@ class Detector(metaclass=Settable):
         self._calibrate()
         return outcome.warnings
 
+    def _settled_features(self, shape: tuple[int, int, int], images: NDArray[Any]) -> Features | None:
+        self.backbone_graph_: bytes | None = None
+        if self.features == "none":
+            return None
+        import torch
+
+        from ..networks.backbone import Backbone, Features
+
+        self.backbone_graph_ = Backbone.read(self.features).graph
+        features = self._make_features(shape)
+        assert isinstance(features, Features)
+        with torch.no_grad():
+            some = to_float(images[:: max(1, len(images) // _SCALED_BY)])
+            features.settle(torch.split(torch.from_numpy(some), _SEEN_TOGETHER))
+        return features
+
+    def _make_features(self, shape: tuple[int, int, int]) -> Features | None:
+        if self.features == "none":
+            return None
+        from ..networks.backbone import Backbone, Features
+
+        assert self.backbone_graph_ is not None
+        return Features(Backbone(self.backbone_graph_, Path(self.features).name), shape)
+
     def _training_data(self, stack: Stack, splits: Splits, labelled: Labelled) -> TrainingData:
         from ..training.loop import TrainingData
 
         train, stop = stack.images[splits.train], stack.images[splits.stop]
-        if self.patch == "none":
-            return TrainingData(train, stop, labelled.anomalies, labelled.validation)
-        if labelled.anomalies is not None or labelled.validation is not None:
-            raise UsageError("patches of labelled anomalies are mostly normal; set patch=none to use anomalies")
-        train, stop = (cut_patches(part, *parse_patch(self.patch), self.seed) for part in (train, stop))
-        return TrainingData(train, stop)
+        anomalies, validation = labelled.anomalies, labelled.validation
+        if self.patch != "none":
+            if anomalies is not None or validation is not None:
+                raise UsageError("patches of labelled anomalies are mostly normal; set patch=none to use anomalies")
+            train, stop = (cut_patches(part, *parse_patch(self.patch), self.seed) for part in (train, stop))
+        elif self.features_ is not None and not self.trains_on_images:
+            train, stop = self._seen(train), self._seen(stop)
+            anomalies = None if anomalies is None else self._seen(anomalies)
+            validation = None if validation is None else (self._seen(validation[0]), validation[1])
+        return TrainingData(train, stop, anomalies, validation)
+
+    def _seen(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Prepared images as the backbone sees them, (n, d, h', w') features."""
+        import torch
+
+        assert self.features_ is not None
+        with torch.no_grad():
+            parts = [
+                self.features_(torch.from_numpy(to_float(images[begin : begin + _SEEN_TOGETHER]))).numpy()
+                for begin in range(0, len(images), _SEEN_TOGETHER)
+            ]
+        return np.concatenate(parts)
 
     def scorer_for(self, shape: tuple[int, int, int]) -> nn.Module:
         """The untrained scorer for prepared images (c, h, w), of the structure in which a trained one is saved."""
+        self.features_ = self._make_features(shape)
+        return self._whole(self.finish(self.build(self._inner_shape(shape))), shape)
+
+    def _inner_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Of what `build` is asked to score: images, patches of them, or features."""
+        if self.features_ is not None:
+            return self.features_.shape
         if self.patch == "none":
-            return self.finish(self.build(shape))
+            return shape
         side, _ = parse_patch(self.patch)
-        return self._whole(self.finish(self.build((shape[0], side, side))), shape)
+        return shape[0], side, side
 
     def _whole(self, inner: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
+        if self.features_ is not None:
+            from ..networks.backbone import OnFeatures
+
+            return OnFeatures(self.features_, inner, shape[1:])
         if self.patch == "none":
             return inner
         from ..networks.patches import PatchScorer
@@ -303,6 +374,7 @@ class Detector(metaclass=Settable):
             "method": type(self).__name__,
             "settings": self.get_params(),
             "preprocessing": preprocessing.to_dict(),
+            "features": hashlib.sha256(self.backbone_graph_ or b"").hexdigest(),
             "images": digest_of(
                 [f"{digest} {item.group}" for digest, item in zip(stack.digests, stack.items, strict=True)]
             ),

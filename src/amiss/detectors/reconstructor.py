@@ -402,8 +402,8 @@ class Reconstructor(Detector):
         from ..errors import DataError
 
         self.require_fitted()
-        if self.patch != "none":
-            raise UsageError(f"scores of every path need whole images, but patch is {self.patch!r}")
+        if not self.sees_whole_images:
+            raise UsageError("scores of every path need whole images; fit with patch=none and features=none")
         versions.require("train", "scores of every path", "torch")
         import numpy as np
         import torch

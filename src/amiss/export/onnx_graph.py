@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from ..networks.backbone import Backbone, OnFeatures
 
 
 def export_onnx(scorer: nn.Module, shape: tuple[int, int, int]) -> bytes:
@@ -22,9 +24,34 @@ def export_onnx(scorer: nn.Module, shape: tuple[int, int, int]) -> bytes:
     """
     contiguous: Any = {"memory_format": torch.contiguous_format}
     scorer = scorer.to("cpu", **contiguous).eval()
-    example = torch.zeros(2, *shape)
+    image = torch.zeros(2, *shape)
+    if not isinstance(scorer, OnFeatures):
+        program = _program(scorer, image, ["image"])
+    else:
+        backbone = scorer.features.backbone
+        levels = backbone(image)
+        names = [f"level{number}" for number in range(len(levels))]
+        program = _behind(backbone, shape, _program(_Head(scorer), levels, names), names)
+    graph: bytes = program.SerializeToString()
+    return graph
+
+
+class _Head(nn.Module):
+    """What comes behind a backbone, as a module of its own."""
+
+    def __init__(self, scorer: OnFeatures) -> None:
+        super().__init__()
+        self.scorer = scorer
+
+    def forward(self, image: list[Tensor]) -> dict[str, Tensor]:
+        return self.scorer.head(image)
+
+
+def _program(module: nn.Module, example: Tensor | list[Tensor], inputs: list[str]) -> Any:
+    """The ONNX model of a module with one argument, `image`: a tensor, or a list of them."""
     with torch.no_grad():
-        outputs = list(scorer(example))
+        outputs = list(module(example))
+    free = {0: torch.export.Dim("n")}
     # the exporter prints its progress and warns of its own deprecations
     with (
         warnings.catch_warnings(),
@@ -34,18 +61,40 @@ def export_onnx(scorer: nn.Module, shape: tuple[int, int, int]) -> bytes:
     ):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            scorer,
+            module,
             (example,),
-            input_names=["image"],
+            input_names=inputs,
             output_names=outputs,
-            dynamic_shapes={"image": {0: torch.export.Dim("n")}},
+            dynamic_shapes={"image": free if isinstance(example, Tensor) else [free] * len(example)},
             dynamo=True,
             optimize=True,
             verbose=False,
         )
     assert program is not None
-    graph: bytes = program.model_proto.SerializeToString()
-    return graph
+    return program.model_proto
+
+
+def _behind(backbone: Backbone, shape: tuple[int, int, int], head: Any, levels: list[str]) -> Any:
+    """The backbone's own graph with `head` behind it; gray images become as many channels as it takes."""
+    import onnx
+    from onnx import TensorProto, compose, helper, version_converter
+
+    front = onnx.load_from_string(backbone.graph)
+    wanted = next(entry.version for entry in head.opset_import if entry.domain == "")
+    if next(entry.version for entry in front.opset_import if entry.domain == "") != wanted:
+        front = version_converter.convert_version(front, wanted)
+    front.ir_version = head.ir_version = max(front.ir_version, head.ir_version)
+    front = compose.add_prefix(front, "backbone/")
+    joints = [(f"backbone/{name}", level) for name, level in zip(backbone.outputs, levels, strict=True)]
+    outputs = [each.name for each in head.graph.output]
+    whole = compose.merge_models(front, head, joints, outputs=outputs)
+    copies = backbone.channels if shape[0] == 1 else 1
+    first = f"backbone/{backbone.input}"
+    whole.graph.node.insert(0, helper.make_node("Concat", ["image"] * copies, [first], axis=1))
+    del whole.graph.input[:]
+    whole.graph.input.append(helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", *shape]))
+    onnx.checker.check_model(whole)
+    return whole
 
 
 @contextlib.contextmanager

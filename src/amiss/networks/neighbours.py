@@ -33,7 +33,7 @@ class Small(nn.Module):
         return functional.avg_pool2d(image, self.block, ceil_mode=True, count_include_pad=False)
 
 
-class _Keeping(nn.Module):
+class Keeping(nn.Module):
     """A module with buffers as large as the training images ask for; loading a state makes room for them."""
 
     def __init__(self, *growing: str) -> None:
@@ -53,7 +53,7 @@ def _make_room(module: Any, state: dict[str, Tensor], prefix: str, *_: Any) -> N
         module.register_buffer(name, buffer.new_empty(state.get(prefix + name, buffer).shape))
 
 
-class Neighbours(_Keeping):
+class Neighbours(Keeping):
     """Scorer: mean Euclidean distance of the small image (values in [0, 1]) to the nearest kept ones.
 
     `map` (n, h, w): squared difference to the nearest one, averaged over channels, enlarged to the image's size.
@@ -92,7 +92,7 @@ class Neighbours(_Keeping):
         return {"score": squared.sum(dim=2).sqrt().mean(dim=1), "map": enlarged[:, 0, :height, :width]}
 
 
-class SupportVectors(_Keeping):
+class SupportVectors(Keeping):
     """Scorer: minus the decision function of a one-class support vector machine on principal components.
 
     With y the components of the small image, the score is -(sum of a_i exp(-gamma |y - v_i|^2) + intercept).

@@ -21,3 +21,20 @@ def draw_labels(anomalous: Tensor, generator: Generator, normal_high: float, ano
     """
     uniform = torch.rand(len(anomalous), generator=generator).to(anomalous.device)
     return torch.where(anomalous, anomaly_low + (1 - anomaly_low) * uniform, normal_high * uniform)
+
+
+def draw_place_labels(share: Tensor, generator: Generator, normal_high: float, anomaly_low: float) -> Tensor:
+    """Continuous labels for places: as `draw_labels` for unchanged and changed ones, in between for others.
+
+    Args:
+        share: (n, h, w), changed share of each place; from one half on it counts as changed.
+        generator, normal_high, anomaly_low: as for `draw_labels`.
+
+    Returns: (n, h, w) float32 on the device of `share`.
+
+    >>> draw_place_labels(torch.tensor([[[0.0, 0.25, 0.5]]]), torch.Generator().manual_seed(0), 0.0, 1.0).tolist()
+    [[[0.0, 0.5, 1.0]]]
+    """
+    uniform = torch.rand(2, *share.shape, generator=generator).to(share.device)
+    low, high = normal_high * uniform[0], anomaly_low + (1 - anomaly_low) * uniform[1]
+    return low + (high - low) * (2 * share).clamp(max=1)

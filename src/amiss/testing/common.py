@@ -83,6 +83,8 @@ def task() -> Task:
 def _settings(method: type[Detector], **changes: Any) -> dict[str, Any]:
     """Few epochs and few filters: the checks ask how a method behaves, not how well it does."""
     settings: dict[str, Any] = {"seed": 0, "epochs": min(method().epochs, 12), "false_alarm_rate": 0.1}
+    if "steps" in settings_of(method):
+        settings["steps"] = 25
     if "filters" in settings_of(method):
         filters = [min(32, max(8, int(width) // 4)) for width in method().get_params()["filters"].split(",")]
         settings["filters"] = ",".join(map(str, filters))
@@ -285,6 +287,55 @@ def patches_give_maps(method: type[Detector]) -> None:
     assert np.isfinite(maps).all()
     assert np.isfinite(detector.score(images).scores).all()
     _raises(UsageError, lambda: method(patch="12:40").fit(images), "patch")
+
+
+@check
+def features_work(method: type[Detector]) -> None:
+    """Any method works on the feature maps of a local backbone, and the saved model needs the file no more."""
+    from ..model_file import load
+
+    images = task().normal[:24]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "backbone.onnx"
+        file.write_bytes(small_backbone())
+        detector = method(**_settings(method, epochs=1, size="24x20", features=str(file))).fit(images)
+        saved = detector.save(Path(folder) / "model.amiss")
+        file.unlink()
+        scores = detector.use_engine("torch").score(images).scores
+        assert np.isfinite(scores).all()
+        np.testing.assert_array_equal(load(saved, "torch").score(images).scores, scores)
+        exported = load(saved, "onnxruntime").score(images).scores
+        assert np.abs(exported - scores).max() <= allowed_difference(detector.calibration_scores_["torch"]) + 1e-6
+        if detector.gives_map:
+            assert detector.anomaly_map(images[:2]).shape == (2, 24, 20)
+        _raises(UsageError, lambda: method(features=str(file)).fit(images), "backbone.onnx")
+
+
+def small_backbone() -> bytes:
+    """An ONNX graph with untrained convolutions: RGB images of any size to feature maps at strides 2 and 4."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    nodes, weights, before = [], [], ("image", 3)
+    for name, channels in (("half", 6), ("quarter", 8)):
+        weight = rng.normal(0, 0.4, (channels, before[1], 3, 3)).astype(np.float32)
+        weights.append(numpy_helper.from_array(weight, f"{name}/weight"))
+        nodes.append(
+            helper.make_node("Conv", [before[0], f"{name}/weight"], [f"{name}/sum"], strides=[2, 2], pads=[1, 1, 1, 1])
+        )
+        nodes.append(helper.make_node("Relu", [f"{name}/sum"], [name]))
+        before = (name, channels)
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, "h", "w"])
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", channels, f"h/{stride}", f"w/{stride}"])
+        for name, channels, stride in (("half", 6, 2), ("quarter", 8, 4))
+    ]
+    graph = helper.make_graph(nodes, "backbone", [image], outputs, weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    content: bytes = model.SerializeToString()
+    return content
 
 
 @check

@@ -80,7 +80,7 @@ class _Running(lightning.LightningModule):
         self.networks = networks
         self._stage, self._number, self._run, self._data, self._folder = stage, number, run, data, folder
         self._batch_size = min(stage.batch_size or run.batch_size, len(data.train))
-        self.steps = max(math.ceil(len(data.train) / self._batch_size), stage.fewest_steps)
+        self.steps = stage.steps or max(math.ceil(len(data.train) / self._batch_size), stage.fewest_steps)
         self._order = torch.empty(0, dtype=torch.int64)
         self.history: list[dict[str, float]] = []
         self.best: dict[str, Any] = {"figure": -math.inf, "epoch": 0, "weights": {}}
@@ -211,6 +211,7 @@ class _Running(lightning.LightningModule):
             signed = figures["stop"] if self._stage.better == "max" else -figures["stop"]
         if signed >= self.best["figure"]:
             state = self.networks.state_dict()
+            _check_finite(state, self._stage.name)
             weights = {name: value.detach().cpu().clone() for name, value in state.items()}
             self.best = {"figure": signed, "epoch": self.current_epoch + 1, "weights": weights}
 
@@ -376,6 +377,15 @@ def _had_stopped(checkpoint: dict[str, Any]) -> bool:
     """Was it the last epoch of a stage that stopped early?"""
     stoppers = [state for name, state in checkpoint.get("callbacks", {}).items() if name.startswith("EarlyStopping")]
     return any(state["stopped_epoch"] or state["wait_count"] >= state["patience"] for state in stoppers)
+
+
+def _check_finite(weights: dict[str, Tensor], stage: str) -> None:
+    """A weight that touches no pixel does not show in any score, until it does. Raises `TrainingError`."""
+    for name, values in weights.items():
+        if values.is_floating_point() and not torch.isfinite(values).all():
+            raise TrainingError(
+                f"{name} is no longer finite after stage {stage}; set precision=float32 or a larger size"
+            )
 
 
 def _as_list(value: Any) -> list[Any]:

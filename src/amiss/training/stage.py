@@ -79,6 +79,7 @@ class Stage:
         better: whether a small or a large figure is good.
         patience: epochs without a better figure after which the stage ends; None never ends early.
         fewest_steps: an epoch passes through few images several times, until it has made so many steps.
+        steps: an epoch has so many steps, however many images there are.
         keep: the weights of the epoch with the best figure, or of the last one.
         beside: networks that only training needs (a discriminator); they are no part of the saved model.
         needs_anomalies: the stage is left out where no labelled anomalies were given.
@@ -96,6 +97,7 @@ class Stage:
     better: Literal["min", "max"] = "min"
     patience: int | None = None
     fewest_steps: int = 1
+    steps: int | None = None
     keep: Literal["best", "last"] = "best"
     beside: Mapping[str, nn.Module] = field(default_factory=dict)
     needs_anomalies: bool = False

@@ -1,0 +1,166 @@
+"""A frozen backbone of the user's, in front of any scorer. The file is an ONNX graph; no code of it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..errors import UsageError
+from ..machine import cpu_count
+from .places import resized
+
+#: Sides of images for graphs that take any size: five halvings leave something, and nothing is cut off.
+_MULTIPLE, _SMALLEST = 32, 64
+#: The scale of a feature: this share of the places of normal images, looked at so many a batch, lies below its ends.
+_QUANTILES, _PLACES = (0.001, 0.999), 2000
+
+
+class Backbone:
+    """An ONNX graph that maps images (n, c, h, w) to feature maps, run by ONNX Runtime.
+
+    Args:
+        graph: the serialized graph: one input, float32 RGB (or gray) images in [0, 1]; every output of four dimensions
+            is a feature map (n, d, h', w'), others are left aside.
+        name: what errors call it.
+
+    Raises:
+        UsageError: no such graph, or one without an image input or feature maps.
+    """
+
+    def __init__(self, graph: bytes, name: str = "the features") -> None:
+        import onnxruntime
+
+        self.graph, self.name = graph, name
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = cpu_count()
+        options.log_severity_level = 3
+        try:
+            self._session: Any = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises classes of its own that share no base but Exception
+            reason = str(error).splitlines()[0]
+            raise UsageError(f"{name} is no ONNX graph that can be run ({reason}); export the backbone anew") from error
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)":
+            raise UsageError(f"{name} must have one input, float32 images (n, c, h, w)")
+        #: Of its input; and of its feature maps, in order.
+        self.input, self.outputs = inputs[0].name, [each.name for each in outputs if len(each.shape) == 4]
+        if not self.outputs:
+            raise UsageError(f"{name} has no output (n, d, h, w), so it gives no feature maps; export its inner layers")
+        self._shape = inputs[0].shape
+        #: Of the images it takes.
+        self.channels = self._shape[1] if isinstance(self._shape[1], int) else 3
+
+    @classmethod
+    def read(cls, file: str) -> Backbone:
+        """From a local file. Raises `UsageError` where there is none, or it holds no backbone."""
+        path = Path(file)
+        try:
+            return cls(path.read_bytes(), path.name)
+        except OSError as error:
+            raise UsageError(f"features={file} cannot be read ({error.strerror}); give a local ONNX file") from error
+
+    def __deepcopy__(self, memo: object) -> Backbone:
+        return self  # it never changes
+
+    def suitable(self, height: int, width: int) -> tuple[int, int]:
+        """The size (h, w) it takes that is nearest to the given one: its own, or multiples of 32 from 64 on."""
+        sides = zip((height, width), self._shape[2:], strict=True)
+        return tuple(  # type: ignore[return-value]
+            own if isinstance(own, int) else max(_SMALLEST, round(side / _MULTIPLE) * _MULTIPLE) for side, own in sides
+        )
+
+    def __call__(self, image: Tensor) -> list[Tensor]:
+        """Feature maps of images (n, c, h, w), on their device.
+
+        Raises:
+            UsageError: images of a size or kind that the graph does not take.
+        """
+        values = image.detach().float()
+        if values.shape[1] == 1 and self.channels == 3:
+            values = values.expand(-1, 3, -1, -1)
+        try:
+            found = self._session.run(self.outputs, {self.input: values.cpu().contiguous().numpy()})
+        except Exception as error:
+            height, width = image.shape[2:]
+            nearest = "x".join(map(str, self.suitable(height, width)))
+            raise UsageError(
+                f"{self.name} does not take images of {image.shape[1]} x {height} x {width}; try size={nearest}"
+            ) from error
+        return [torch.from_numpy(each).to(image.device) for each in found]
+
+
+class Features(nn.Module):
+    """What a backbone sees: its feature maps on the finest grid, side by side.
+
+    Each channel is scaled so that normal images lie in [0, 1] (`settle`), as every scorer expects of images.
+
+    Args:
+        backbone: gives the feature maps.
+        shape: (c, h, w) of the images.
+    """
+
+    def __init__(self, backbone: Backbone, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        levels = backbone(torch.zeros(1, *shape))
+        #: (d, h', w') of the features.
+        self.shape: tuple[int, int, int] = (sum(each.shape[1] for each in levels), *_finest(levels).shape[2:])
+        self.register_buffer("low", torch.zeros(self.shape[0]))
+        self.register_buffer("span", torch.ones(self.shape[0]))
+
+    def settle(self, batches: Iterable[Tensor]) -> None:
+        """Take the scale of each channel from normal images: 1 in 1,000 places lies below, and 1 in 1,000 above."""
+        places = []
+        for images in batches:
+            seen = self(images).permute(0, 2, 3, 1).flatten(0, 2).cpu()
+            places.append(seen[:: max(1, len(seen) // _PLACES)])
+        low, high = torch.cat(places).double().quantile(torch.tensor(_QUANTILES, dtype=torch.float64), dim=0)
+        span = torch.where(high - low > 1e-6, high - low, torch.ones_like(low))
+        self.get_buffer("low").copy_(low)
+        self.get_buffer("span").copy_(span)
+
+    def join(self, levels: Sequence[Tensor]) -> Tensor:
+        """The backbone's feature maps to scaled features (n, d, h', w')."""
+        finest = _finest(levels)
+        joined = torch.cat([resized(level, finest) for level in levels], dim=1)
+        return (joined - self.get_buffer("low")[:, None, None]) / self.get_buffer("span")[:, None, None]
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.join(self.backbone(image))
+
+
+class OnFeatures(nn.Module):
+    """Scorer: a scorer of features (d, h', w') behind a backbone; its map is enlarged to the image's size.
+
+    Args:
+        features: of images.
+        inner: scores them.
+        size: (h, w) of the images.
+    """
+
+    def __init__(self, features: Features, inner: nn.Module, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.features, self.inner = features, inner
+        self._size = size
+
+    def head(self, levels: Sequence[Tensor]) -> dict[str, Tensor]:
+        """All that comes behind the backbone, from its feature maps to the answers."""
+        answers = dict(self.inner(self.features.join(levels)))
+        if "map" in answers:
+            enlarged = functional.interpolate(
+                answers["map"][:, None], size=self._size, mode="bilinear", align_corners=False
+            )
+            answers["map"] = enlarged[:, 0]
+        return answers
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        return self.head(self.features.backbone(image))
+
+
+def _finest(levels: Sequence[Tensor]) -> Tensor:
+    return max(levels, key=lambda level: level.shape[2] * level.shape[3])

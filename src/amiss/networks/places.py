@@ -1,0 +1,166 @@
+"""A memory of how normal images look, place by place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from .neighbours import Keeping
+
+
+def resized(values: Tensor, like: Tensor) -> Tensor:
+    """Maps (n, d, h, w), bilinearly at the height and width of `like`."""
+    if values.shape[2:] == like.shape[2:]:
+        return values
+    return functional.interpolate(values, size=like.shape[2:], mode="bilinear", align_corners=False)
+
+
+class PlaceMemory(Keeping):
+    """Distance of every place's features to the nearest remembered ones.
+
+    Features are brought to mean 0 and deviation 1 each, then to their principal components; of many places of normal
+    images those are kept that lie furthest from one another (greedy coreset; both as in PatchCore, Roth et al. 2022,
+    section 3.2, with principal components for its random projection).
+
+    Args:
+        channels: d of the features.
+        components: how many principal components are kept, at most d.
+        neighbours: how many distances are averaged; all, where fewer places are kept.
+    """
+
+    def __init__(self, channels: int, components: int, neighbours: int) -> None:
+        super().__init__("projection", "offset", "kept")
+        self._neighbours = neighbours
+        components = min(components, channels)
+        self.keep(
+            projection=torch.zeros(components, channels),
+            offset=torch.zeros(components),
+            kept=torch.zeros(1, components),
+        )
+
+    @staticmethod
+    def features(levels: Sequence[Tensor]) -> Tensor:
+        """Levels of features, each (n, d_i, h_i, w_i), as one (n, d, h, w) at the grid of the second (or the only) one.
+
+        Each is averaged over 3x3 places, so that a place knows its neighbourhood (PatchCore, section 3.1).
+        """
+        grid = levels[min(1, len(levels) - 1)]
+        parts = []
+        for level in levels:
+            factor = max(1, round(level.shape[2] / grid.shape[2]))
+            same = functional.avg_pool2d(level, factor, ceil_mode=True, count_include_pad=False)
+            parts.append(functional.avg_pool2d(resized(same, grid).float(), 3, 1, 1, count_include_pad=False))
+        return torch.cat(parts, dim=1)
+
+    def remember(self, features: Tensor, count: int, generator: Generator) -> None:
+        """Keep `count` of the places (m, d), or all where there are fewer."""
+        features = features.double()
+        deviation, mean = torch.std_mean(features, dim=0, correction=0)
+        deviation = torch.where(deviation > 1e-6, deviation, torch.full_like(deviation, torch.inf))  # tell nothing
+        _, _, directions = torch.linalg.svd((features - mean) / deviation, full_matrices=False)
+        components = len(self.get_buffer("projection"))
+        projection = directions[:components] / deviation
+        if len(projection) < components:  # fewer places than components
+            missing = components - len(projection)
+            projection = functional.pad(projection, (0, 0, 0, missing))
+        offset = projection @ mean
+        projected = features @ projection.T - offset
+        kept = projected[_far_apart(projected.float(), count, generator)]
+        self.keep(projection=projection.float(), offset=offset.float(), kept=kept.float())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(n, d, h, w) to distances (n, h, w)."""
+        n, _, height, width = features.shape
+        kept = self.get_buffer("kept")
+        with torch.autocast(features.device.type, enabled=False):
+            places = features.float().permute(0, 2, 3, 1).flatten(0, 2)
+            places = places @ self.get_buffer("projection").T - self.get_buffer("offset")
+            # |x - m|^2 less |x|^2 tells who is near, fast; rounding is to spare the distances
+            nearness = kept.square().sum(dim=1) - 2 * places @ kept.T
+            nearest = nearness.topk(min(self._neighbours, len(kept)), dim=1, largest=False).indices
+            distances = (places[:, None] - kept[nearest]).square().sum(dim=2).sqrt().mean(dim=1)
+        return distances.view(n, height, width)
+
+
+class Unfolded(nn.Module):
+    """Patches of pixels as features: images (n, c, h, w) to (n, c * side * side, h', w').
+
+    Args:
+        channels: c of the images.
+        side: of the patches in pixels.
+        stride: pixels from one patch to the next.
+    """
+
+    def __init__(self, channels: int, side: int, stride: int) -> None:
+        super().__init__()
+        self.channels = channels * side * side
+        self._stride, self._side = stride, side
+        weight = torch.eye(self.channels).view(self.channels, channels, side, side)
+        self.register_buffer("weight", weight, persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        before = (self._side - 1) // 2
+        padding = [before, self._side - 1 - before] * 2
+        padded = functional.pad(image, padding, mode="replicate")
+        return functional.conv2d(padded, self.get_buffer("weight"), stride=self._stride)
+
+
+class PlaceScorer(nn.Module):
+    """Scorer: distances of all places to the remembered ones; `score` is the mean of the highest.
+
+    Args:
+        memory: of features.
+        size: (h, w) of the images, or of the features that stand for them; the `map` is enlarged to it.
+        top: share of the places that are averaged, at least one place.
+        front: from images to features; None where features come in.
+    """
+
+    def __init__(self, memory: PlaceMemory, size: tuple[int, int], top: float, front: nn.Module | None) -> None:
+        super().__init__()
+        self.memory, self.front = memory, front
+        self._size, self._top = size, top
+
+    def features(self, image: Tensor) -> Tensor:
+        """Features (n, d, h', w'), each place with its neighbourhood."""
+        if self.front is not None:
+            return self.front(image).float()  # type: ignore[no-any-return]
+        return self.memory.features([image])
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        distances = self.memory(self.features(image))
+        return {"score": highest(distances, self._top), "map": enlarged(distances, self._size)}
+
+
+def highest(places: Tensor, share: float) -> Tensor:
+    """Mean (n,) of the highest `share` of the places (n, h, w), of one at least."""
+    flat = places.flatten(1)
+    return flat.topk(max(1, round(share * flat.shape[1])), dim=1).values.mean(dim=1)
+
+
+def enlarged(places: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps (n, h, w), bilinearly at `size`."""
+    return functional.interpolate(places[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def some_places(features: Tensor, count: int, generator: Generator) -> Tensor:
+    """(n, d, h, w) to (m, d): `count` places of each image, chosen at random, or all where there are fewer."""
+    places = features.flatten(2).transpose(1, 2)
+    chosen = torch.rand(places.shape[:2], generator=generator).argsort(dim=1)[:, :count].to(places.device)
+    return places.gather(1, chosen[:, :, None].expand(-1, -1, places.shape[2])).flatten(0, 1)
+
+
+def _far_apart(points: Tensor, count: int, generator: Generator) -> Tensor:
+    """Indices of `count` of the points (m, k): the first by chance, each next the one furthest from all chosen."""
+    if count >= len(points):
+        return torch.arange(len(points))
+    chosen = [int(torch.randint(len(points), (1,), generator=generator))]
+    lengths = points.square().sum(dim=1)
+    distance = torch.full((len(points),), torch.inf, device=points.device)
+    for _ in range(count - 1):
+        last = points[chosen[-1]]
+        distance = torch.minimum(distance, lengths - 2 * points @ last + last.square().sum())
+        chosen.append(int(distance.argmax()))
+    return torch.tensor(chosen)
