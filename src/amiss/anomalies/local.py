@@ -24,6 +24,9 @@ EDGES = ("hard", "soft", "poisson")
 _SMALLEST, _LARGEST = 3.0, 0.5
 #: Regions in one created anomaly: the first always, each further one in half of the images.
 _REGIONS = 2
+#: One region in four lies on the image's border: this share of each side beyond the image is brought back to it. Chips
+#: sit at the edges of a part, and pictures are often cut there.
+_BORDER = 0.08
 #: A change counts where it exceeds this, plus half of the image's own grain, both in units of [0, 1].
 _VISIBLE = 0.01
 _BANK_SIZE = 512
@@ -120,7 +123,9 @@ def _regions(n: int, size: Sequence[int], thin: Tensor, generator: Generator, de
     form = torch.randint(3, (count,), generator=generator)
     there = (torch.arange(count) % _REGIONS == 0) | (torch.rand(count, generator=generator) < 0.5)
     breadth = torch.where(there, breadth, torch.full((count,), 1e-6))
-    centre_y, centre_x = (_between(0, 1, generator, count) * extent for extent in (height, width))
+    centre_y, centre_x = (
+        _between(-_BORDER, 1 + _BORDER, generator, count).clamp(0, 1) * each for each in (height, width)
+    )
     noise = _clouds(count, height, width, 16, generator).to(device)[:, 0]
 
     def spread(values: Tensor) -> Tensor:

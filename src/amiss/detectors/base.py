@@ -94,6 +94,15 @@ class Scores:
         return len(self.names)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What training gives: a scorer of whole images, a record of its stages, and what looked wrong."""
+
+    scorer: nn.Module
+    record: dict[str, Any]
+    warnings: list[str]
+
+
 @dataclass(kw_only=True, eq=False)
 class Detector(metaclass=Settable):
     """A visual anomaly detector; see the methods for what each learns.
@@ -261,14 +270,39 @@ class Detector(metaclass=Settable):
         resume: bool,
         progress: Progress,
     ) -> list[str]:
+        self.backbone_graph_: bytes | None = self._read_backbone()
+        self.features_ = self._settled_features(preprocessing.shape, stack.images[splits.train])
+        if work_dir is not None:
+            self._claim(work_dir, resume, stack, labelled, preprocessing)
+        trained = self._train(preprocessing, stack, splits, labelled, work_dir, resume, progress)
+        self.preprocessing_ = preprocessing
+        self.training_: dict[str, Any] = trained.record
+        self._scorer: nn.Module | None = trained.scorer
+        self._graph: bytes | None = None
+        self._engine: Engine | None = None
+        self._weights = b""
+        self.fitted_with_ = versions.installed()
+        self._calibration_images: NDArray[Any] | None = stack.images[splits.calibrate]
+        self._reference = stack.images[splits.train[:_REFERENCES]]
+        self._calibrate()
+        return trained.warnings
+
+    def _train(
+        self,
+        preprocessing: Preprocessing,
+        stack: Stack,
+        splits: Splits,
+        labelled: Labelled,
+        work_dir: Path | None,
+        resume: bool,
+        progress: Progress,
+    ) -> Trained:
+        """A trained scorer; `features_` is there already, and the calibration part is not looked at."""
         import torch
 
         from ..training.choose import training_device, training_precision
         from ..training.loop import RunSettings, run_stages
 
-        self.features_ = self._settled_features(preprocessing.shape, stack.images[splits.train])
-        if work_dir is not None:
-            self._claim(work_dir, resume, stack, labelled, preprocessing)
         data = self._training_data(stack, splits, labelled)
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
@@ -278,29 +312,22 @@ class Detector(metaclass=Settable):
         precision = training_precision(self.precision, device, inner)
         run = RunSettings(self.seed, self.batch_size, device, precision, work_dir, resume, progress)
         outcome = run_stages(inner, stages, data, run)
-        self.preprocessing_ = preprocessing
-        self.training_: dict[str, Any] = {"device": device, "precision": precision, "stages": outcome.records}
-        self._scorer: nn.Module | None = self._whole(self.finish(inner), preprocessing.shape)
-        self._graph: bytes | None = None
-        self._engine: Engine | None = None
-        self._weights = b""
-        self.fitted_with_ = versions.installed()
-        self._calibration_images: NDArray[Any] | None = stack.images[splits.calibrate]
-        self._reference = stack.images[splits.train[:_REFERENCES]]
-        self._calibrate()
-        return outcome.warnings
+        record = {"device": device, "precision": precision, "stages": outcome.records}
+        return Trained(self._whole(self.finish(inner), preprocessing.shape), record, outcome.warnings)
+
+    def _read_backbone(self) -> bytes | None:
+        if self.features == "none":
+            return None
+        from ..networks.backbone import Backbone
+
+        return Backbone.read(self.features).graph
 
     def _settled_features(self, shape: tuple[int, int, int], images: NDArray[Any]) -> Features | None:
-        self.backbone_graph_: bytes | None = None
-        if self.features == "none":
+        features = self._make_features(shape)
+        if features is None:
             return None
         import torch
 
-        from ..networks.backbone import Backbone, Features
-
-        self.backbone_graph_ = Backbone.read(self.features).graph
-        features = self._make_features(shape)
-        assert isinstance(features, Features)
         with torch.no_grad():
             some = to_float(images[:: max(1, len(images) // _SCALED_BY)])
             features.settle(torch.split(torch.from_numpy(some), _SEEN_TOGETHER))
@@ -347,19 +374,23 @@ class Detector(metaclass=Settable):
         return self._whole(self.finish(self.build(self._inner_shape(shape))), shape)
 
     def _inner_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """Of what `build` is asked to score: images, patches of them, or features."""
-        if self.features_ is not None:
-            return self.features_.shape
+        """Of what `build` is asked to score: images, features of them, or patches of them."""
+        return self._patch_shape(shape if self.features_ is None else self.features_.shape)
+
+    def _patch_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         if self.patch == "none":
             return shape
         side, _ = parse_patch(self.patch)
         return shape[0], side, side
 
     def _whole(self, inner: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
-        if self.features_ is not None:
-            from ..networks.backbone import OnFeatures
+        if self.features_ is None:
+            return self._over_patches(inner, shape)
+        from ..networks.backbone import OnFeatures
 
-            return OnFeatures(self.features_, inner, shape[1:])
+        return OnFeatures(self.features_, inner, shape[1:])
+
+    def _over_patches(self, inner: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
         if self.patch == "none":
             return inner
         from ..networks.patches import PatchScorer
@@ -374,7 +405,7 @@ class Detector(metaclass=Settable):
             "method": type(self).__name__,
             "settings": self.get_params(),
             "preprocessing": preprocessing.to_dict(),
-            "features": hashlib.sha256(self.backbone_graph_ or b"").hexdigest(),
+            "backbone": self.backbone_graph_ and hashlib.sha256(self.backbone_graph_).hexdigest(),
             "images": digest_of(
                 [f"{digest} {item.group}" for digest, item in zip(stack.digests, stack.items, strict=True)]
             ),

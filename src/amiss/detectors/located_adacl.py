@@ -146,8 +146,9 @@ class LocatedADACL(Detector):
         from ..anomalies.variation import varied
         from ..objectives.labels import draw_place_labels
 
-        images = varied(images, generator, self._ways())
-        created, changed = creator.create(images, generator)
+        with torch.autocast(images.device.type, enabled=False):  # half precision misplaces what is moved
+            images = varied(images, generator, self._ways())
+            created, changed = creator.create(images, generator)
         touched = (torch.rand(len(images), generator=generator) >= self.untouched).to(images)[:, None, None, None]
         mixed = images + touched * (created - images)
         _, answers = scorer.regressor(self._input(mixed))

@@ -85,6 +85,8 @@ def _settings(method: type[Detector], **changes: Any) -> dict[str, Any]:
     settings: dict[str, Any] = {"seed": 0, "epochs": min(method().epochs, 12), "false_alarm_rate": 0.1}
     if "steps" in settings_of(method):
         settings["steps"] = 25
+    if "told" in settings_of(method):  # a panel tells its members
+        settings["told"] = "located_adacl.steps=25"
     if "filters" in settings_of(method):
         filters = [min(32, max(8, int(width) // 4)) for width in method().get_params()["filters"].split(",")]
         settings["filters"] = ",".join(map(str, filters))

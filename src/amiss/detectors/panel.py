@@ -1,0 +1,181 @@
+"""Several detectors that see different things, fused into one: the default."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from numpy.typing import NDArray
+
+from ..data.preprocessing import Preprocessing, to_float
+from ..data.splits import Splits
+from ..data.stack import Stack
+from ..errors import UsageError
+from ..files import make_folder
+from ..progress import Progress
+from . import get_method, method_names
+from .base import Detector, Trained
+from .labelled import Labelled
+from .settings import parse_settings, setting
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+#: What members are told of the panel's own settings.
+_SHARED = ("seed", "size", "features", "patch", "patch_score", "patch_top", "device", "precision")
+
+
+@dataclass(kw_only=True, eq=False)
+class Panel(Detector):
+    """Fits several methods on the same images and adds up their scores, each scaled on the stop part.
+
+    A member's score counts in deviations from its mean on normal images that nobody has learnt from. So whoever is
+    sure outweighs those who see nothing, and no choice has to be made. The calibration part sees the sum alone, so the
+    promise holds for it as for any other score.
+
+    >>> Panel(members="knn,pca").get_params()["members"]
+    'knn,pca'
+    """
+
+    title: ClassVar[str] = "A panel of complementary methods"
+    paper: ClassVar[str] = "amiss's own"
+    family: ClassVar[str] = "several together"
+    good_for: ClassVar[str] = "images of which you do not know yet what will be amiss; the default of amiss fit"
+    has_map: ClassVar[bool] = True
+
+    members: str = setting("located_adacl,adacl,pca,knn,gradient", "methods that are fitted, with commas between")
+    epochs: int = setting(0, "most epochs of every member; 0 leaves each its own", low=0)
+    told: str = setting("none", "settings of single members, METHOD.KEY=VALUE with semicolons between; or none")
+
+    def check(self) -> None:
+        super().check()
+        names = self._names()
+        unknown = [name for name in names if name not in method_names() or name == "panel"]
+        if unknown:
+            raise UsageError(f"members knows no method {unknown[0]!r}; see: amiss methods")
+        if len(set(names)) < len(names):
+            raise UsageError(f"members names a method twice: {self.members}")
+        for member in self._members().values():
+            member.check()
+
+    def learns_from_anomalies(self) -> bool:
+        return any(member.learns_from_anomalies() for member in self._members().values())
+
+    @property
+    def gives_map(self) -> bool:
+        return any(member.gives_map for member in self._members().values())
+
+    def build(self, shape: tuple[int, int, int]) -> nn.Module:
+        from ..networks.panel import PanelScorer
+
+        scorers = {}
+        for name, member in self._members().items():
+            member.features_ = self.features_
+            scorers[name] = member._over_patches(member.finish(member.build(member._patch_shape(shape))), shape)
+        return PanelScorer(scorers)
+
+    def _patch_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        return shape  # members cut patches themselves
+
+    def _over_patches(self, inner: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
+        return inner
+
+    def _train(
+        self,
+        preprocessing: Preprocessing,
+        stack: Stack,
+        splits: Splits,
+        labelled: Labelled,
+        work_dir: Path | None,
+        resume: bool,
+        progress: Progress,
+    ) -> Trained:
+        from ..networks.panel import PanelScorer
+
+        scorers: dict[str, nn.Module] = {}
+        records: list[dict[str, Any]] = []
+        found: list[str] = []
+        for name, member in self._members().items():
+            member.backbone_graph_, member.features_ = self.backbone_graph_, self.features_
+            known = labelled if member.learns_from_anomalies() else dataclasses.replace(labelled, anomalies=None)
+            folder = None if work_dir is None else work_dir / name
+            if folder is not None:
+                make_folder(folder)
+            trained = member._train(preprocessing, stack, splits, known, folder, resume, _named(progress, name))
+            scorer: Any = trained.scorer
+            scorers[name] = scorer if self.features_ is None else scorer.inner
+            records.append(trained.record | {"member": name})
+            found += [f"{name}: {sentence}" for sentence in trained.warnings]
+        panel = PanelScorer(scorers).eval()
+        start = time.perf_counter()
+        shares = self._settle(panel, stack.images[splits.stop])
+        stages = [
+            stage | {"stage": f"{record['member']}: {stage['stage']}"}
+            for record in records
+            for stage in record["stages"]
+        ]
+        fusing = {
+            "stage": "fuse",
+            "epochs": 1,
+            "chosen_epoch": 1,
+            "chosen_by": "no choice",
+            "better": "min",
+            "steps_per_epoch": 1,
+            "seconds": round(time.perf_counter() - start, 1),
+            "figures": [{"epoch": 1, **{f"share of {name}": share for name, share in shares.items()}}],
+        }
+        record = {
+            "device": records[0]["device"],
+            "precision": ", ".join(sorted({record["precision"] for record in records})),
+            "stages": [*stages, fusing],
+        }
+        return Trained(self._whole(panel, preprocessing.shape), record, found)
+
+    def _settle(self, panel: Any, images: NDArray[Any]) -> dict[str, float]:
+        """Scale the members on the stop part; each one's share in how much the fused score varies there."""
+        import torch
+
+        seen = to_float(images) if self.features_ is None else self._seen(images)
+        with torch.no_grad():
+            parts = [panel.answers(torch.from_numpy(seen[begin : begin + 32])) for begin in range(0, len(seen), 32)]
+        answers = [
+            {what: torch.cat([part[number][what] for part in parts]) for what in parts[0][number]}
+            for number in range(len(panel.members))
+        ]
+        panel.settle(answers)
+        scaled = panel.scaled(answers, "score").double()
+        fused = scaled.mean(dim=0)
+        together = ((scaled - scaled.mean(dim=1, keepdim=True)) * (fused - fused.mean())).mean(dim=1)
+        shares = together / together.sum().clamp(min=1e-12)
+        return {name: round(float(share), 3) for name, share in zip(panel.members, shares, strict=True)}
+
+    def _names(self) -> list[str]:
+        return [name.strip() for name in self.members.split(",")]
+
+    def _members(self) -> dict[str, Detector]:
+        """The members, unfitted, with the panel's settings and what they are told beside."""
+        told: dict[str, list[str]] = {name: [] for name in self._names()}
+        for pair in [] if self.told == "none" else self.told.split(";"):
+            name, dot, rest = pair.strip().partition(".")
+            if not dot or name not in told:
+                raise UsageError(f"told={pair.strip()} is not understood; write METHOD.KEY=VALUE, of: {self.members}")
+            told[name].append(rest)
+        members = {}
+        for name, pairs in told.items():
+            kind = get_method(name)
+            shared = {each: getattr(self, each) for each in _SHARED}
+            shared |= {"epochs": self.epochs} if self.epochs else {}
+            shared |= parse_settings(kind, pairs)
+            members[name] = kind(**shared)
+        return members
+
+
+def _named(progress: Progress, name: str) -> Progress:
+    def named(task: str, done: int, total: int, detail: str) -> None:
+        progress(f"{name}: {task}", done, total, detail)
+
+    return named
