@@ -136,10 +136,10 @@ def _regions(n: int, size: Sequence[int], thin: Tensor, generator: Generator, de
     along = (across * spread(angle.cos()) + down * spread(angle.sin())) / spread(length / 2)
     aside = down * spread(angle.cos()) - across * spread(angle.sin())
     aside = (aside + spread(bend) * along.square()) / spread(breadth / 2)
-    ellipse = along.square() + aside.square()
-    box = torch.maximum(along.abs(), aside.abs()).square()
-    rough = spread(torch.where(thin, 0.6, 1.0) * (form == 2))
-    inside = torch.where(spread((form == 0) & ~thin), box, ellipse * (1 + rough * noise).clamp(min=0.1)) < 1
+    ellipse = (along.square() + aside.square()).sqrt()
+    box = torch.maximum(along.abs(), aside.abs())
+    rough = spread(torch.where(thin, 0.25, 0.45) * (form == 2))
+    inside = torch.where(spread((form == 0) & ~thin), box, ellipse + rough * noise) < 1
     mask = inside.view(n, _REGIONS, height, width).any(dim=1, keepdim=True)
     return mask.float()
 
