@@ -8,6 +8,8 @@ from collections.abc import Callable
 import pytest
 
 os.environ.setdefault("AMISS_OFFLINE", "1")  # no test fetches a data set
+if "PYTEST_XDIST_WORKER" in os.environ:  # there is a worker for every core
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

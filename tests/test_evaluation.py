@@ -341,3 +341,24 @@ def test_images_of_one_group_stay_in_one_part() -> None:
     tile_of = {row.digest: row.item.group for row in score_collection(detector, Collection(items))}
     tiles = {part: {tile_of[digest] for digest in digests} for part, digests in parts.items()}
     assert_disjoint({part: [str(tile) for tile in found] for part, found in tiles.items()})
+
+
+def test_maps_are_measured_against_masks(tmp_path: Path) -> None:
+    images = task().unseen[:40].copy()
+    marked = images[20:]
+    marked[:, 4:8, 6:10] = 255 - marked[:, 4:8, 6:10]
+    save_pictures(tmp_path / "test" / "good", images[:20])
+    save_pictures(tmp_path / "test" / "spot", marked)
+    mask = np.zeros((16, 16), dtype=np.uint8)
+    mask[4:8, 6:10] = 255
+    (tmp_path / "ground_truth" / "spot").mkdir(parents=True)
+    for index in range(20):
+        Image.fromarray(mask).save(tmp_path / "ground_truth" / "spot" / f"{index:03}_mask.png")
+    found = measured(fitted(amiss.KNN), tmp_path / "test")["localisation"]
+    assert found["pixel_auroc"] > 0.6
+    assert 0 < found["au_pro"] < 1
+    assert measured(fitted(amiss.ADACL), tmp_path / "test")["localisation"] is None, "it has no map"
+    (tmp_path / "ground_truth" / "spot" / "003_mask.png").unlink()
+    metrics = measured(fitted(amiss.KNN), tmp_path / "test")
+    assert metrics["localisation"] is not None
+    assert any("003" in note and "mask" in note for note in metrics["notes"])

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from . import versions
 from .data import Collection, open_images
+from .data.masks import read_mask
 from .errors import DataError
-from .metrics import evaluate
+from .metrics import evaluate, localisation
 from .progress import Progress, silent
 from .scoring import Row, score_collection
 
@@ -63,6 +66,7 @@ def evaluate_model(
     fitted_on = {digest for part in parts for digest in detector.splits_.get(part, {}).get("images", ())}
     collector = ReportCollector(detector, f"Evaluation on {collection.title}") if collect else None
     rows: list[Row] = []
+    places = _Places(known)
     seen = unreadable = 0
     for done, row in enumerate(score_collection(detector, known), start=1):
         progress("score", done, len(known), "")
@@ -74,6 +78,7 @@ def evaluate_model(
             seen += 1
         else:
             rows.append(Row(row.item, row.score, row.p_value, row.is_anomaly))
+            places.add(row)
             if collector is not None:
                 collector.add(row)
     _require_both(rows, collection, seen)
@@ -97,17 +102,53 @@ def evaluate_model(
         "engine": detector.engine_.name,
         "threshold": decision.threshold,
         **measured,
+        "localisation": places.measured(),
         "geometric_mean": {"threshold": float(threshold), "value": float(mean), "oracle": True},
         "left_out": {
             "unlabelled": len(collection) - len(known),
             "unreadable": unreadable,
             "used_to_fit": seen,
         },
-        "notes": _notes(collection, detector, len(collection) - len(known), unreadable, seen),
+        "notes": [
+            *_notes(collection, detector, len(collection) - len(known), unreadable, seen),
+            *places.notes,
+        ],
     }
     if collector is not None:
         collector.labelled(labels, metrics, scores)
     return Evaluation(metrics, collector)
+
+
+class _Places:
+    """Maps and masks of images, where the anomalies of a collection have masks."""
+
+    def __init__(self, known: Collection) -> None:
+        self._wanted = versions.have("scipy") and any(item.mask is not None for item in known)
+        self._maps: list[NDArray[np.float32]] = []
+        self._masks: list[NDArray[np.bool_]] = []
+        self.notes: list[str] = []
+
+    def add(self, row: Row) -> None:
+        if not self._wanted or row.map is None:
+            return
+        mask = np.zeros(row.map.shape, dtype=np.bool_)
+        if row.item.anomalous:
+            try:
+                if row.item.mask is None:
+                    raise DataError(f"{row.item.name} has no mask")
+                mask = read_mask(row.item.mask, *row.map.shape)
+            except DataError as error:
+                if not self.notes:
+                    self.notes.append(f"pixels are measured without the anomalies that have no readable mask: {error}")
+                return
+        self._maps.append(row.map)
+        self._masks.append(mask)
+
+    def measured(self) -> dict[str, float] | None:
+        """Pixel AUROC and AU-PRO; None without maps or masks."""
+        if not any(mask.any() for mask in self._masks):
+            return None
+        return localisation(self._maps, self._masks)
 
 
 def _require_both(rows: list[Row], collection: Collection, seen: int) -> None:

@@ -11,7 +11,9 @@ from amiss.detectors.base import Detector
 from amiss.testing import checks
 
 
-@pytest.mark.parametrize("name", method_names())
+@pytest.mark.parametrize(  # the checks of a method share a fit, so they run in one place
+    "name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in method_names()]
+)
 @pytest.mark.parametrize("check", checks(), ids=lambda check: check.__name__)
 def test_common_check(name: str, check: Callable[[type[Detector]], None]) -> None:
     check(get_method(name))

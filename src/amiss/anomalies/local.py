@@ -100,6 +100,24 @@ class LocalAnomalies:
         return created, changed
 
 
+def paste_defects(images: Tensor, defects: Tensor, masks: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Defects that are known, cut out of their images, moved, and pasted into normal ones.
+
+    Args:
+        images: (n, c, h, w) in [0, 1], normal.
+        defects: (n, c, h, w), one for each.
+        masks: (n, 1, h, w), 1 where the defect is, else 0.
+
+    Returns: as `LocalAnomalies.create`.
+    """
+    moved = _moved(torch.cat([defects, masks.to(defects)], dim=1), generator)
+    filling, mask = moved[:, :-1], (moved[:, -1:] > 0.5).to(images)
+    soft = (torch.rand(len(images), generator=generator) < 0.5).to(images.device)
+    cover = torch.where(soft[:, None, None, None], _softened(mask), mask)
+    created = images + cover * (filling - images)
+    return created, _visible(images, created, cover > 0.1)
+
+
 def _between(low: float, high: float, generator: Generator, *shape: int) -> Tensor:
     return low + (high - low) * torch.rand(*shape, generator=generator)
 

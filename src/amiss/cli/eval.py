@@ -101,6 +101,12 @@ def _print_table(people: Any, metrics: dict[str, Any], promised: bool) -> None:
     people.print(table)
     if len(kinds) > 1:
         people.print(_kinds_table(kinds))
+    places = metrics["localisation"]
+    if places is not None:
+        people.print(
+            f"Where the defects are: pixel AUROC {number(places['pixel_auroc'])}, AU-PRO at 30 % "
+            f"{number(places['au_pro'])}, against the masks"
+        )
     mean = metrics["geometric_mean"]
     people.print(
         f"Threshold in use {number(metrics['threshold'], 4)}; these labels would choose {number(mean['threshold'], 4)} "

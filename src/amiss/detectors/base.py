@@ -354,7 +354,7 @@ class Detector(metaclass=Settable):
             train, stop = self._seen(train), self._seen(stop)
             anomalies = None if anomalies is None else self._seen(anomalies)
             validation = None if validation is None else (self._seen(validation[0]), validation[1])
-        return TrainingData(train, stop, anomalies, validation)
+        return TrainingData(train, stop, anomalies, validation, labelled.masks)
 
     def _seen(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Prepared images as the backbone sees them, (n, d, h', w') features."""

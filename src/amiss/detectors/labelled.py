@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import open_images
+from ..data import Item, open_images
+from ..data.masks import read_mask
 from ..data.preprocessing import Preprocessing
 from ..data.stack import load_stack
 from ..errors import DataError
@@ -25,12 +26,14 @@ class Labelled:
 
     Attributes:
         anomalies: (m, c, h, w) to learn from, or None.
+        masks: (m, 1, h, w) int8 of these: 1 where the defect is, 0 elsewhere; -1 everywhere where there is no mask.
         validation: images (k, c, h, w) and (k,) bool, True = anomalous, that choose the epoch, or None.
         digests: of all of them, so that `eval` can leave them out.
         notes: what was left out.
     """
 
     anomalies: NDArray[Any] | None
+    masks: NDArray[np.int8] | None
     validation: tuple[NDArray[Any], NDArray[np.bool_]] | None
     digests: list[str]
     notes: list[str]
@@ -51,12 +54,12 @@ class Labelled:
         """
         digests: list[str] = []
         notes: list[str] = []
-        images, chosen = None, None
+        images, masks, chosen = None, None, None
         if anomalies is not None:
-            images = _anomalies(anomalies, preprocessing, set(normal), digests, notes, progress)
+            images, masks = _anomalies(anomalies, preprocessing, set(normal), digests, notes, progress)
         if validation is not None:
             chosen = _validation(validation, preprocessing, {*normal, *digests}, digests, notes, progress)
-        return cls(images, chosen, digests, notes)
+        return cls(images, masks, chosen, digests, notes)
 
 
 def _anomalies(
@@ -66,7 +69,7 @@ def _anomalies(
     digests: list[str],
     notes: list[str],
     progress: Progress,
-) -> NDArray[Any]:
+) -> tuple[NDArray[Any], NDArray[np.int8]]:
     collection = open_images(source, "score").where(lambda item: item.anomalous is not False)
     if not len(collection):
         raise DataError(f"{open_images(source, 'score').title} holds no anomaly to learn from")
@@ -81,7 +84,17 @@ def _anomalies(
         raise DataError(f"every anomaly of {collection.title} is also among the normal images; sort them apart")
     digests += [stack.digests[index] for index in keep]
     images: NDArray[Any] = stack.images[keep]
-    return images
+    return images, np.stack([_mask(stack.items[index], preprocessing, notes) for index in keep])
+
+
+def _mask(item: Item, preprocessing: Preprocessing, notes: list[str]) -> NDArray[np.int8]:
+    shape = (1, preprocessing.height, preprocessing.width)
+    try:
+        if item.mask is not None:
+            return read_mask(item.mask, *shape[1:]).astype(np.int8)[None]
+    except DataError as error:
+        notes.append(f"the mask of {item.name} was left out: {error}")
+    return np.full(shape, -1, dtype=np.int8)
 
 
 def _validation(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
     from torch.optim import Optimizer
 
+    from ..anomalies.local import LocalAnomalies
     from ..training.stage import Batch, Computation, Pass, Stage
 
 #: By their names in `amiss.anomalies.local` and `amiss.anomalies.variation`, which need torch.
@@ -24,6 +25,10 @@ _WAYS = ("rotate", "shift", "flip", "light")
 _VALIDATION_IMAGES = 128
 #: Places among which the memory chooses.
 _CANDIDATES = 8000
+#: Labelled defects in a batch, as a share of its normal images: so many are pasted, and so many stand as they are.
+_KNOWN = 0.25
+#: Weight of a defect without a mask, of which one place counts for all.
+_UNMARKED = 0.1
 
 
 @dataclass(kw_only=True, eq=False)
@@ -43,6 +48,7 @@ class LocatedADACL(Detector):
     title: ClassVar[str] = "ADACL for every place of the image"
     paper: ClassVar[str] = "Khazaie 2022, thesis, 5.4 (new augmentations)"
     family: ClassVar[str] = "tells created anomalies apart"
+    needs: ClassVar[str] = "normal images; better with a few labelled defects, and best with their masks"
     good_for: ClassVar[str] = "small defects, and where they are; minutes to fit on a CPU"
     has_map: ClassVar[bool] = True
     trains_on_images: ClassVar[bool] = True
@@ -58,7 +64,7 @@ class LocatedADACL(Detector):
     loss: str = setting("bce", "of each place: bce, or mse as in ADACL", choices=("mse", "bce"))
     normal_high: float = setting(0.0, "X_L: labels of normal places are drawn from 0 to this", low=0.0, high=1.0)
     anomaly_low: float = setting(1.0, "X_H: labels of changed places are drawn from this to 1", low=0.0, high=1.0)
-    width: int = setting(32, "filters of the network's first level", low=1)
+    width: int = setting(16, "filters of the network's first level", low=1)
     map_stride: int = setting(4, "pixels from one place to the next: 4 or 8", low=4, high=8)
     top: float = setting(0.01, "share of the places, the highest, whose mean is the score", low=0.0, high=1.0)
     memory: int = setting(1000, "normal places that are remembered; 0 for the network alone", low=0)
@@ -88,7 +94,8 @@ class LocatedADACL(Detector):
         creator = LocalAnomalies(_list(self.anomalies), _list(self.edges))
 
         def terms(batch: Batch) -> dict[str, Tensor]:
-            return {"place loss": self._place_loss(scorer, batch.images, batch.generator, creator)}
+            known = None if batch.anomalies is None or batch.masks is None else (batch.anomalies, batch.masks)
+            return {"place loss": self._place_loss(scorer, batch.images, batch.generator, creator, known)}
 
         def monitor(images: Tensor, generator: Generator) -> float:
             import torch
@@ -129,6 +136,9 @@ class LocatedADACL(Detector):
         if self.map_stride not in (4, 8):
             raise UsageError(f"map_stride must be 4 or 8, but is {self.map_stride}")
 
+    def learns_from_anomalies(self) -> bool:
+        return True
+
     def _ways(self) -> list[str]:
         return [way for way in _list(self.vary) if way != "none"]
 
@@ -139,7 +149,14 @@ class LocatedADACL(Detector):
         seen = images if self.features_ is None else self.features_.to(images.device)(images)
         return seen.contiguous(memory_format=torch.channels_last)
 
-    def _place_loss(self, scorer: Any, images: Tensor, generator: Generator, creator: Any) -> Tensor:
+    def _place_loss(
+        self,
+        scorer: Any,
+        images: Tensor,
+        generator: Generator,
+        creator: LocalAnomalies,
+        known: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
         import torch
         from torch.nn import functional
 
@@ -149,16 +166,54 @@ class LocatedADACL(Detector):
         with torch.autocast(images.device.type, enabled=False):  # half precision misplaces what is moved
             images = varied(images, generator, self._ways())
             created, changed = creator.create(images, generator)
-        touched = (torch.rand(len(images), generator=generator) >= self.untouched).to(images)[:, None, None, None]
-        mixed = images + touched * (created - images)
-        _, answers = scorer.regressor(self._input(mixed))
-        share = functional.adaptive_avg_pool2d(changed * touched, answers.shape[1:])[:, 0]
-        labels = draw_place_labels(share, generator, self.normal_high, self.anomaly_low)
-        if self.loss == "bce":
-            return functional.binary_cross_entropy_with_logits(answers.float(), labels)
-        return functional.mse_loss(answers.float(), labels)
+            touched = (torch.rand(len(images), generator=generator) >= self.untouched).to(images)[:, None, None, None]
+            images, changed = images + touched * (created - images), changed * touched
+            if known is not None:
+                images, changed = self._with_defects(images, changed, known, generator)
+        _, answers = scorer.regressor(self._input(images))
+        answers = answers.float()
+        marked = (changed >= 0).flatten(1).all(dim=1)
+        share = functional.adaptive_avg_pool2d(changed, answers.shape[1:])[:, 0]
+        labels = draw_place_labels(share.clamp(min=0), generator, self.normal_high, self.anomaly_low)
+        loss = self._error(answers[marked], labels[marked])
+        if not marked.all():  # a defect is somewhere: its highest places are
+            unmarked = answers[~marked].flatten(1)
+            highest = unmarked.topk(max(1, round(self.top * unmarked.shape[1])), dim=1).values
+            loss = loss + _UNMARKED * self._error(highest, torch.full_like(highest, self.anomaly_low))
+        return loss
 
-    def _blend(self, creator: Any, seen: Pass) -> dict[str, float]:
+    def _error(self, answers: Tensor, labels: Tensor) -> Tensor:
+        from torch.nn import functional
+
+        if self.loss == "bce":
+            return functional.binary_cross_entropy_with_logits(answers, labels)
+        return functional.mse_loss(answers, labels)
+
+    def _with_defects(
+        self, images: Tensor, changed: Tensor, known: tuple[Tensor, Tensor], generator: Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Labelled defects pasted into a part of the images, and as many of them as they are, behind the others."""
+        import torch
+
+        from ..anomalies.local import paste_defects
+        from ..anomalies.variation import varied
+
+        count = max(1, round(_KNOWN * len(images)))
+        chosen = torch.arange(count) % len(known[0])
+        defects, masks = known[0][chosen], known[1][chosen].to(images)
+        ways = self._ways()
+        moved = varied(torch.cat([defects, masks], dim=1), generator, [way for way in ways if way != "light"])
+        defects, masks = moved[:, :-1], moved[:, -1:].round()
+        defects = varied(defects, generator, [way for way in ways if way == "light"])
+        images, changed = images.clone(), changed.clone()
+        with_mask = (masks >= 0).flatten(1).all(dim=1).nonzero()[:, 0]
+        if len(with_mask):
+            into = torch.arange(len(with_mask), device=images.device)
+            pasted, marks = paste_defects(images[into], defects[with_mask], masks[with_mask], generator)
+            images[into], changed[into] = pasted, torch.maximum(changed[into], marks)
+        return torch.cat([images, defects]), torch.cat([changed, masks])
+
+    def _blend(self, creator: LocalAnomalies, seen: Pass) -> dict[str, float]:
         import torch
 
         from ..anomalies.variation import varied

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .bootstrap import Interval, bootstrap, wilson
 from .evaluation import evaluate
+from .localisation import localisation
 from .ranking import Ranking, confusion_metrics
 
-__all__ = ["Interval", "Ranking", "bootstrap", "confusion_metrics", "evaluate", "wilson"]
+__all__ = ["Interval", "Ranking", "bootstrap", "confusion_metrics", "evaluate", "localisation", "wilson"]

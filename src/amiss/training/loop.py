@@ -38,6 +38,7 @@ class TrainingData:
     Attributes:
         train, stop: disjoint normal images, for training and for choosing the epoch.
         anomalies: labelled ones to learn from, if any.
+        masks: (m, 1, h, w) int8 of the anomalies, see `Batch.masks`.
         validation: labelled images and (n,) bool, True = anomalous, whose AUROC chooses the epoch instead; a choice
             that has seen anomalies, and is recorded as such.
     """
@@ -46,6 +47,7 @@ class TrainingData:
     stop: NDArray[Any]
     anomalies: NDArray[Any] | None = None
     validation: tuple[NDArray[Any], NDArray[np.bool_]] | None = None
+    masks: NDArray[np.int8] | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class _Running(lightning.LightningModule):
                 continue
             for move in range(player.moves):
                 generator = self._generator(self.current_epoch, 1 + step, *([move] if move else []))
-                terms = player.terms(Batch(images, generator, self._draw_anomalies(generator)))
+                terms = player.terms(Batch(images, generator, *self._draw_anomalies(generator)))
                 if not terms:
                     continue
                 loss = torch.stack(list(terms.values())).sum()
@@ -138,13 +140,15 @@ class _Running(lightning.LightningModule):
             if schedule is not None and player.schedule is not None and player.schedule.per == "step":
                 schedule.step()
 
-    def _draw_anomalies(self, generator: Generator) -> Tensor | None:
+    def _draw_anomalies(self, generator: Generator) -> tuple[Tensor | None, Tensor | None]:
         """All labelled anomalies, or a batch of them; one generator for each move keeps other draws as they were."""
         if self._data.anomalies is None:
-            return None
+            return None, None
         drawing = torch.Generator().manual_seed(generator.initial_seed() ^ 0x5EED)
         order = torch.randperm(len(self._data.anomalies), generator=drawing)
-        return self._prepared(self._data.anomalies)[order[: self._batch_size]]
+        chosen = order[: self._batch_size]
+        masks = None if self._data.masks is None else torch.from_numpy(self._data.masks[chosen]).to(self.device)
+        return self._prepared(self._data.anomalies)[chosen], masks
 
     def _schedules(self) -> list[Any]:
         schedules: Any = self.lr_schedulers()

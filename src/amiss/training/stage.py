@@ -21,11 +21,13 @@ class Batch:
         images: (n, c, h, w) float32 in [0, 1], normal images on the training device.
         generator: of the CPU, seeded by seed, stage, epoch and step, so that a resumed run draws the same numbers.
         anomalies: (m, c, h, w) labelled anomalies, where any were given; all of them, or as many as a batch holds.
+        masks: (m, 1, h, w) int8 of the anomalies: 1 where the defect is, 0 elsewhere, -1 everywhere where nobody knows.
     """
 
     images: Tensor
     generator: Generator
     anomalies: Tensor | None = None
+    masks: Tensor | None = None
 
 
 @dataclass(frozen=True)
