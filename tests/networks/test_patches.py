@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from amiss.data.patches import cut_patches, parse_patch, patch_starts
 from amiss.errors import UsageError
+from amiss.networks import patches
 from amiss.networks.patches import PatchScorer
 
 
@@ -45,6 +46,32 @@ def test_maps_fold_back_and_scores_are_the_highest(height: int, width: int, size
         assert score.item() == pytest.approx(np.mean(sorted(means)[-top:]), rel=1e-5)
 
 
+def test_some_rows_at_a_time_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.rand(3, 3, 50, 41)
+    whole = PatchScorer(Brightness(), (3, 50, 41), 12, 5, 3)(images)
+    monkeypatch.setattr(patches, "_TOGETHER", 3 * 12 * 12 * 7 * 2)
+    parts = PatchScorer(Brightness(), (3, 50, 41), 12, 5, 3)
+    assert parts._step == 2
+    answer = parts(images)
+    torch.testing.assert_close(answer["map"], whole["map"])
+    torch.testing.assert_close(answer["score"], whole["score"])
+
+
+class Slanted(nn.Module):
+    """Knows the middle of a patch and errs the more the nearer the edge, as networks with padding do."""
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        across = torch.linspace(-1, 1, image.shape[3]).abs().pow(4)
+        return {"score": image.mean(dim=(1, 2, 3)), "map": image.mean(dim=1) + across}
+
+
+def test_no_seam_shows_where_a_patch_ends() -> None:
+    answer = PatchScorer(Slanted(), (1, 64, 96), 32, 16)(torch.zeros(1, 1, 64, 96))["map"][0, 30]
+    inner = answer[16:80]  # the outermost columns are seen by one patch alone
+    assert inner.diff().abs().max() < 0.08, "a step of a patch's edge shows"
+    assert inner.max() < 0.3, "an edge counts for less than a middle"
+
+
 @given(length=st.integers(4, 300), size=st.integers(4, 60), stride=st.integers(1, 60))
 def test_patches_reach_from_edge_to_edge(length: int, size: int, stride: int) -> None:
     if length < size:
@@ -59,10 +86,10 @@ def test_patches_reach_from_edge_to_edge(length: int, size: int, stride: int) ->
 
 def test_training_patches_are_the_images_own() -> None:
     images = np.arange(2 * 6 * 7, dtype=np.uint8).reshape(2, 1, 6, 7)
-    patches = cut_patches(images, 4, 3, seed=0)
-    assert patches.shape == (2 * 2 * 2, 1, 4, 4)
-    np.testing.assert_array_equal(patches[0, 0], images[0, 0, :4, :4])
-    np.testing.assert_array_equal(patches[-1, 0], images[1, 0, 2:, 3:])
+    cut = cut_patches(images, 4, 3, seed=0)
+    assert cut.shape == (2 * 2 * 2, 1, 4, 4)
+    np.testing.assert_array_equal(cut[0, 0], images[0, 0, :4, :4])
+    np.testing.assert_array_equal(cut[-1, 0], images[1, 0, 2:, 3:])
 
 
 @pytest.mark.parametrize("text", ["0", "3", "abc", "30:0", "30:31", "30:25:1", "-8", ""])

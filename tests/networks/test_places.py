@@ -46,7 +46,7 @@ def test_a_remembered_place_is_at_distance_zero() -> None:
 
 
 def test_the_coreset_takes_each_next_place_furthest_from_all_before() -> None:
-    points = np.random.default_rng(0).normal(size=(80, 3)).astype(np.float32)
+    points = np.random.default_rng(0).normal(size=(80, 3))
     chosen = _far_apart(torch.from_numpy(points), 12, generator()).tolist()
     assert len(set(chosen)) == 12
     for number in range(1, 12):

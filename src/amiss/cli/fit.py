@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .console import Json, console, plain, print_json, progress_bar
+from .console import Json, console, percent, plain, print_json, progress_bar
 
 ORDER = 2
 _HELP = """Learn what normal images look like and write a model file.
@@ -103,6 +103,7 @@ def _report(detector: object, method: str, out: Path, json_: bool) -> None:
     from ..detectors.base import Detector
 
     assert isinstance(detector, Detector)
+    members = detector.member_facts() if hasattr(detector, "member_facts") else []
     counts = {part: detector.splits_[part]["count"] for part in ("train", "stop", "calibrate")}
     channels, height, width = detector.preprocessing_.shape
     stages = detector.training_["stages"]
@@ -116,6 +117,7 @@ def _report(detector: object, method: str, out: Path, json_: bool) -> None:
                 "size": [height, width],
                 "channels": channels,
                 "training": detector.training_,
+                "members": members,
                 "decision": {
                     "false_alarm_rate": detector.false_alarm_rate,
                     "threshold": decision.threshold,
@@ -130,19 +132,24 @@ def _report(detector: object, method: str, out: Path, json_: bool) -> None:
     for note in detector.notes_:
         people.print(f"[yellow]note[/]  {plain(note)}")
     colour = "gray" if channels == 1 else "colour"
+    chosen = _choice(stages, counts["stop"], bool(members))
     people.print(
         f"[bold]{type(detector).__name__}[/] learnt from {counts['train']} {colour} images at {height}x{width} in "
-        f"{sum(stage['seconds'] for stage in stages):.0f} s; {_choice(stages, counts['stop'])}{counts['calibrate']} "
+        f"{sum(stage['seconds'] for stage in stages):.0f} s; {chosen}{counts['calibrate']} "
         "others set the threshold."
     )
+    for member in members:
+        people.print(f"  {plain(member['name']):<16}{member['seconds']:6.0f} s   share {percent(member['share'])}")
     mark = "[green]promise[/]" if decision.guaranteed else "[yellow]caution[/]"
     people.print(f"{mark}  {plain(decision.explain())}")
     name, size = plain(str(out)), out.stat().st_size / 1e6
     people.print(f"Wrote [bold]{name}[/] ({size:.1f} MB). Next:  amiss score {name} FOLDER")
 
 
-def _choice(stages: list[dict[str, Any]], stop: int) -> str:
+def _choice(stages: list[dict[str, Any]], stop: int, panel: bool) -> str:
     """How the epoch was chosen, in words; empty for methods without epochs."""
+    if panel:
+        return f"{stop} others chose epochs and scaled the members, "
     for stage in stages:
         if stage["chosen_by"] == "held-out normals":
             return f"{stop} others chose epoch {stage['chosen_epoch']} of {stage['epochs']}, "

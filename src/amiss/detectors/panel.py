@@ -69,6 +69,24 @@ class Panel(Detector):
     def gives_map(self) -> bool:
         return any(member.gives_map for member in self._members().values())
 
+    def member_facts(self) -> list[dict[str, Any]]:
+        """Of each member its `name`, the `seconds` its training took, and its `share` in how the fused score varies.
+
+        Raises `NotFittedError` where nothing has been learnt.
+        """
+        self.require_fitted()
+        *stages, fused = self.training_["stages"]
+        return [
+            {
+                "name": name,
+                "seconds": round(
+                    sum(stage["seconds"] for stage in stages if stage["stage"].startswith(f"{name}: ")), 1
+                ),
+                "share": fused["figures"][0][f"share of {name}"],
+            }
+            for name in self._names()
+        ]
+
     def build(self, shape: tuple[int, int, int]) -> nn.Module:
         from ..networks.panel import PanelScorer
 

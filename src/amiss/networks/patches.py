@@ -7,9 +7,15 @@ from torch import Tensor, nn
 
 from ..data.patches import patch_starts
 
+#: Values of an image's patches that go through the inner scorer at once; more would fill memory for large images.
+_TOGETHER = 1 << 21
+
 
 class PatchScorer(nn.Module):
-    """Scorer: the mean of the highest patch scores; `map` (n, h, w) averages what the patches over each place say.
+    """Scorer: the mean of the highest patch scores; `map` (n, h, w) is what the patches over each place say.
+
+    Where patches overlap, each counts the more the nearer its middle is, so that no seam shows where one ends. Patches
+    go through the inner scorer some rows at a time, so that memory does not grow with the image.
 
     Args:
         inner: scorer of patches (m, c, size, size).
@@ -24,29 +30,39 @@ class PatchScorer(nn.Module):
         super().__init__()
         self.inner = inner
         self._size = size
-        _, height, width = shape
+        channels, height, width = shape
+        inwards = torch.arange(size) + 0.5
+        weight = torch.minimum(inwards, size - inwards)
         for name, length in (("rows", height), ("columns", width)):
             places = torch.tensor(patch_starts(length, size, stride))[:, None] + torch.arange(size)
             self.register_buffer(name, places, persistent=False)
-            # folding is a sum over patches: a matrix with a one where a patch's line lies on an image's line
-            self.register_buffer(
-                f"fold_{name}", nn.functional.one_hot(places.flatten(), length).T.float(), persistent=False
-            )
-        self._top = min(top, len(self.get_buffer("rows")) * len(self.get_buffer("columns")))
+            # folding is a sum over patches: a matrix with a weight where a patch's line lies on an image's line
+            fold = nn.functional.one_hot(places.flatten(), length).T * weight.repeat(len(places))
+            self.register_buffer(f"fold_{name}", fold / fold.sum(dim=1, keepdim=True), persistent=False)
+        down, across = len(self.get_buffer("rows")), len(self.get_buffer("columns"))
+        self._step = max(1, _TOGETHER // (across * channels * size * size))
+        self._top = min(top, down * across)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         rows, columns = self.get_buffer("rows"), self.get_buffer("columns")
-        down, across, size = len(rows), len(columns), self._size
-        cut = image[:, :, rows][:, :, :, :, columns]  # (n, c, down, size, across, size)
-        patches = cut.permute(0, 2, 4, 1, 3, 5).reshape(-1, image.shape[1], size, size)
-        answers = self.inner(patches)
-        scores = answers["score"].reshape(-1, down * across)
-        if "map" in answers:
-            places = answers["map"].reshape(-1, down, across, size, size)
-        else:
-            places = scores.reshape(-1, down, across, 1, 1).expand(-1, -1, -1, size, size)
         fold_rows, fold_columns = self.get_buffer("fold_rows"), self.get_buffer("fold_columns")
-        lines = places.permute(0, 1, 3, 2, 4).reshape(-1, down * size, across * size)
-        summed = fold_rows @ lines @ fold_columns.T
-        counts = fold_rows.sum(dim=1)[:, None] * fold_columns.sum(dim=1)
-        return {"score": scores.topk(self._top, dim=1).values.mean(dim=1), "map": summed / counts}
+        across, size = len(columns), self._size
+        scores: list[Tensor] = []
+        folded: Tensor | None = None
+        for first in range(0, len(rows), self._step):
+            some = rows[first : first + self._step]
+            down = len(some)
+            cut = image[:, :, some][:, :, :, :, columns]  # (n, c, down, size, across, size)
+            patches = cut.permute(0, 2, 4, 1, 3, 5).reshape(-1, image.shape[1], size, size)
+            answers = self.inner(patches)
+            score = answers["score"].reshape(-1, down * across)
+            if "map" in answers:
+                places = answers["map"].reshape(-1, down, across, size, size)
+            else:
+                places = score.reshape(-1, down, across, 1, 1).expand(-1, -1, -1, size, size)
+            lines = places.permute(0, 1, 3, 2, 4).reshape(-1, down * size, across * size)
+            part = fold_rows[:, first * size : (first + down) * size] @ lines @ fold_columns.T
+            folded = part if folded is None else folded + part
+            scores.append(score)
+        assert folded is not None
+        return {"score": torch.cat(scores, dim=1).topk(self._top, dim=1).values.mean(dim=1), "map": folded}

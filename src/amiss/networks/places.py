@@ -68,7 +68,7 @@ class PlaceMemory(Keeping):
             projection = functional.pad(projection, (0, 0, 0, missing))
         offset = projection @ mean
         projected = features @ projection.T - offset
-        kept = projected[_far_apart(projected.float(), count, generator)]
+        kept = projected[_far_apart(projected, count, generator)]
         self.keep(projection=projection.float(), offset=offset.float(), kept=kept.float())
 
     def forward(self, features: Tensor) -> Tensor:
@@ -153,14 +153,15 @@ def some_places(features: Tensor, count: int, generator: Generator) -> Tensor:
 
 
 def _far_apart(points: Tensor, count: int, generator: Generator) -> Tensor:
-    """Indices of `count` of the points (m, k): the first by chance, each next the one furthest from all chosen."""
+    """Indices of `count` of the points (m, k) float64: the first by chance, each next furthest from all before."""
     if count >= len(points):
         return torch.arange(len(points))
     chosen = [int(torch.randint(len(points), (1,), generator=generator))]
     lengths = points.square().sum(dim=1)
-    distance = torch.full((len(points),), torch.inf, device=points.device)
+    grain = 1e-8 * float(lengths.max().clamp(min=1e-30))  # equal distances must not be told apart by rounding
+    distance = torch.full((len(points),), torch.inf, dtype=points.dtype, device=points.device)
     for _ in range(count - 1):
         last = points[chosen[-1]]
         distance = torch.minimum(distance, lengths - 2 * points @ last + last.square().sum())
-        chosen.append(int(distance.argmax()))
+        chosen.append(int((distance / grain).round().argmax()))
     return torch.tensor(chosen)
