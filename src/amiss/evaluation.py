@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from . import versions
 from .data import Collection, open_images
 from .data.masks import read_mask
+from .data.preprocessing import Preprocessing
 from .errors import DataError
 from .metrics import evaluate, localisation
 from .progress import Progress, silent
@@ -66,7 +67,7 @@ def evaluate_model(
     fitted_on = {digest for part in parts for digest in detector.splits_.get(part, {}).get("images", ())}
     collector = ReportCollector(detector, f"Evaluation on {collection.title}") if collect else None
     rows: list[Row] = []
-    places = _Places(known)
+    places = _Places(known, detector.preprocessing_)
     seen = unreadable = 0
     for done, row in enumerate(score_collection(detector, known), start=1):
         progress("score", done, len(known), "")
@@ -122,7 +123,8 @@ def evaluate_model(
 class _Places:
     """Maps and masks of images, where the anomalies of a collection have masks."""
 
-    def __init__(self, known: Collection) -> None:
+    def __init__(self, known: Collection, preprocessing: Preprocessing) -> None:
+        self._preprocessing = preprocessing
         self._wanted = versions.have("scipy") and any(item.mask is not None for item in known)
         self._maps: list[NDArray[np.float32]] = []
         self._masks: list[NDArray[np.bool_]] = []
@@ -136,7 +138,7 @@ class _Places:
             try:
                 if row.item.mask is None:
                     raise DataError(f"{row.item.name} has no mask")
-                mask = read_mask(row.item.mask, *row.map.shape)
+                mask = read_mask(row.item.mask, self._preprocessing)
             except DataError as error:
                 if not self.notes:
                     self.notes.append(f"pixels are measured without the anomalies that have no readable mask: {error}")

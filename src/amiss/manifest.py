@@ -20,6 +20,7 @@ class PreprocessingFacts(_Strict):
     colour: Literal["gray", "rgb"]
     height: int = Field(ge=1, le=1 << 15)
     width: int = Field(ge=1, le=1 << 15)
+    aspect: Literal["stretch", "keep"] = "stretch"
     resize: str
     scale: str
 

@@ -147,7 +147,7 @@ def _restore(manifest: Manifest, parts: dict[str, bytes]) -> Detector:
     shape, scale = manifest.preprocessing, manifest.map_scale
     if (scale is None) == detector.gives_map:
         raise ModelFileError(f"its map scale does not suit the method {manifest.method}")
-    detector.preprocessing_ = Preprocessing(shape.colour, shape.height, shape.width)
+    detector.preprocessing_ = Preprocessing(shape.colour, shape.height, shape.width, shape.aspect)
     detector.calibration_scores_ = {
         name: np.sort(np.array(scores, dtype=np.float32)) for name, scores in manifest.calibration.items()
     }

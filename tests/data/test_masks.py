@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from amiss.data.masks import read_mask
+from amiss.data.preprocessing import Preprocessing
 from amiss.errors import DataError
 
 
@@ -20,7 +21,7 @@ def test_kinds_of_pictures(mode: str, tmp_path: Path) -> None:
         Image.fromarray(mask.astype(np.uint16) * 65535).save(tmp_path / "m.png")
     else:
         Image.fromarray(mask.astype(np.uint8) * 255).convert(mode).save(tmp_path / "m.png")
-    np.testing.assert_array_equal(read_mask(tmp_path / "m.png", 12, 10), mask)
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png", Preprocessing("gray", 12, 10)), mask)
 
 
 def test_a_smaller_mask_keeps_half_covered_places_and_never_loses_a_defect(tmp_path: Path) -> None:
@@ -29,18 +30,30 @@ def test_a_smaller_mask_keeps_half_covered_places_and_never_loses_a_defect(tmp_p
     Image.fromarray(mask).save(tmp_path / "m.png")
     expected = np.zeros((5, 5), dtype=bool)
     expected[1, 2:4] = True  # columns 20 to 27 cover half of two places
-    np.testing.assert_array_equal(read_mask(tmp_path / "m.png", 5, 5), expected)
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png", Preprocessing("gray", 5, 5)), expected)
     mask[:] = 0
     mask[33, 17] = 255
     Image.fromarray(mask).save(tmp_path / "m.png")
-    small = read_mask(tmp_path / "m.png", 5, 5)
+    small = read_mask(tmp_path / "m.png", Preprocessing("gray", 5, 5))
     assert small.sum() == 1
     assert small[4, 2]
     mask[:] = 0
     Image.fromarray(mask).save(tmp_path / "m.png")
-    assert not read_mask(tmp_path / "m.png", 5, 5).any()
+    assert not read_mask(tmp_path / "m.png", Preprocessing("gray", 5, 5)).any()
+
+
+def test_a_mask_lies_where_its_image_does(tmp_path: Path) -> None:
+    mask = np.zeros((10, 30), dtype=np.uint8)
+    mask[2:4, 5:9] = 255
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    spec = Preprocessing("gray", 24, 40, "keep")
+    pixels = spec.prepare(mask)[0]
+    inside = spec.region(10, 30)
+    found = read_mask(tmp_path / "m.png", spec)
+    assert found.sum() == 8
+    np.testing.assert_array_equal(found[inside], pixels[inside] > 127)
 
 
 def test_a_missing_mask_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.png"):
-        read_mask(tmp_path / "gone.png", 4, 4)
+        read_mask(tmp_path / "gone.png", Preprocessing("gray", 4, 4))

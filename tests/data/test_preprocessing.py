@@ -74,6 +74,34 @@ def test_inferred_size(samples: list[np.ndarray], size: str, expected: tuple[str
     assert (spec.colour, spec.height, spec.width) == expected
 
 
+@given(height=st.integers(1, 90), width=st.integers(1, 90), canvas=st.tuples(st.integers(8, 60), st.integers(8, 60)))
+def test_a_kept_aspect_shows_the_whole_image_and_its_mirror_around(
+    height: int, width: int, canvas: tuple[int, int]
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width), dtype=np.uint8)
+    spec = Preprocessing("gray", *canvas, "keep")
+    prepared = spec.prepare(pixels)[0]
+    rows, columns = spec.region(height, width)
+    inner = prepared[rows, columns]
+    assert prepared.shape == canvas
+    if height <= canvas[0] and width <= canvas[1]:
+        np.testing.assert_array_equal(inner, pixels)  # never enlarged
+    else:
+        shrunk = min(canvas[0] / height, canvas[1] / width)
+        for side, length in zip(inner.shape, (height, width), strict=True):
+            assert side == 1 or abs(side - shrunk * length) <= 0.5
+    before, after = rows.start, canvas[0] - rows.stop
+    assert abs(before - after) <= 1
+    assert abs(columns.start - (canvas[1] - columns.stop)) <= 1
+    mirrored = min(before, len(inner))
+    np.testing.assert_array_equal(prepared[before - mirrored : before, columns], inner[:mirrored][::-1])
+
+
+def test_native_size_holds_the_tallest_and_the_widest() -> None:
+    spec = infer_preprocessing([gray(20, 60), gray(50, 30)], "native", "keep")
+    assert (spec.height, spec.width, spec.aspect) == (50, 60, "keep")
+
+
 def test_bad_sizes_are_explained() -> None:
     with pytest.raises(UsageError, match="one size"):
         infer_preprocessing([gray(20, 20), gray(20, 21)], "native")

@@ -167,7 +167,9 @@ def _write_heatmap(detector: Detector, row: Row, folder: Path) -> None:
     scale = detector.map_scale_
     assert scale is not None
     assert row.map is not None
-    picture = Image.fromarray(overlay(row.item.read(), smoothed(row.map), scale.threshold, scale.floor))
+    image = row.item.read()
+    shown = smoothed(row.map)[detector.preprocessing_.region(*image.shape[:2])]
+    picture = Image.fromarray(overlay(image, shown, scale.threshold, scale.floor))
     # the end of the path for people, a digest of all of it because two images may end alike
     readable = re.sub(r"[^\w.-]+", "_", row.item.name)[-_LONGEST_NAME:].strip("_.")
     unique = hashlib.sha256(row.item.name.encode("utf-8", "surrogateescape")).hexdigest()[:8]

@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .decode import read_image
+from .preprocessing import Preprocessing
 
 
-def read_mask(path: Path, height: int, width: int) -> NDArray[np.bool_]:
-    """(height, width) bool, True where the defect is, from a picture of any size; brighter than half is a defect.
+def read_mask(path: Path, preprocessing: Preprocessing) -> NDArray[np.bool_]:
+    """(h, w) bool of the prepared image, True where the defect is; brighter than half is a defect.
 
-    A defect that would vanish in a smaller mask leaves at least a place.
+    The mask is as large as its image, or at least of its shape. A defect that would vanish in a smaller one leaves at
+    least a place.
 
     Raises:
         DataError: the file is missing or no picture.
@@ -24,10 +26,13 @@ def read_mask(path: Path, height: int, width: int) -> NDArray[np.bool_]:
     pixels = pixels if pixels.ndim == 2 else pixels.max(axis=2)
     high = np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 1
     full = pixels > high / 2
-    if full.shape == (height, width):
-        return full
-    share = np.asarray(
-        Image.fromarray(full.astype(np.float32)).resize((width, height), Image.Resampling.BOX), dtype=np.float32
-    )
-    mask: NDArray[np.bool_] = share >= 0.5
-    return mask if mask.any() or not full.any() else share == share.max()
+    mask = np.zeros((preprocessing.height, preprocessing.width), dtype=np.bool_)
+    rows, columns = preprocessing.region(*full.shape)
+    inner = (rows.stop - rows.start, columns.stop - columns.start)
+    if full.shape != inner:
+        picture = Image.fromarray(full.astype(np.float32))
+        share = np.asarray(picture.resize(inner[::-1], Image.Resampling.BOX), dtype=np.float32)
+        covered = share >= 0.5
+        full = covered if covered.any() or not full.any() else share == share.max()
+    mask[rows, columns] = full
+    return mask

@@ -26,6 +26,8 @@ class Preprocessing:
     Attributes:
         colour: `gray` (one channel, ITU-R 601 luma of coloured input) or `rgb` (gray input repeated).
         height, width: pixels after resizing (bilinear, antialiased when shrinking).
+        aspect: `stretch` brings every image to height and width; `keep` only shrinks what is larger, keeps its aspect,
+            and fills up around it with its mirror image.
 
     >>> import numpy as np
     >>> spec = Preprocessing("gray", 8, 8)
@@ -36,6 +38,7 @@ class Preprocessing:
     colour: Literal["gray", "rgb"]
     height: int
     width: int
+    aspect: Literal["stretch", "keep"] = "stretch"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -48,12 +51,30 @@ class Preprocessing:
             pixels = pixels.astype(np.float32) / np.float32(65535)
         if self.colour == "gray" and pixels.ndim == 3:
             pixels = _luma(pixels)
-        if pixels.shape[:2] != (self.height, self.width):
-            pixels = _resize(pixels, self.height, self.width)
+        rows, columns = self.region(*pixels.shape[:2])
+        inner = (rows.stop - rows.start, columns.stop - columns.start)
+        if pixels.shape[:2] != inner:
+            pixels = _resize(pixels, *inner)
+        if inner != (self.height, self.width):
+            around = ((rows.start, self.height - rows.stop), (columns.start, self.width - columns.stop))
+            pixels = np.pad(pixels, (*around, (0, 0))[: pixels.ndim], mode="symmetric")
         if self.colour == "rgb" and pixels.ndim == 2:
             pixels = np.repeat(pixels[:, :, None], 3, axis=2)
         planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         return np.ascontiguousarray(planes)
+
+    def region(self, height: int, width: int) -> tuple[slice, slice]:
+        """Rows and columns of the prepared image that show an image of `height` x `width` pixels.
+
+        >>> Preprocessing("gray", 100, 100, "keep").region(50, 200)
+        (slice(37, 62, None), slice(0, 100, None))
+        """
+        if self.aspect == "stretch":
+            return slice(0, self.height), slice(0, self.width)
+        scale = min(1.0, self.height / height, self.width / width)
+        inner = max(1, round(height * scale)), max(1, round(width * scale))
+        top, left = (self.height - inner[0]) // 2, (self.width - inner[1]) // 2
+        return slice(top, top + inner[0]), slice(left, left + inner[1])
 
     def to_dict(self) -> dict[str, Any]:
         """What the manifest of a model file holds."""
@@ -85,12 +106,15 @@ def parse_size(size: str) -> tuple[int, int]:
     return height, width
 
 
-def infer_preprocessing(samples: Iterable[Pixels], size: str = "auto") -> Preprocessing:
+def infer_preprocessing(
+    samples: Iterable[Pixels], size: str = "auto", aspect: Literal["stretch", "keep"] = "stretch"
+) -> Preprocessing:
     """The preprocessing that suits some sample images.
 
-    Gray where every sample is gray. `size` is `HxW`; `native` (all samples must share one size); or `auto`: one shared
-    size of 16 to 128 pixels a side is kept, anything else is brought to about 128 x 128 pixels of area (32 x 32 for
-    tiny images) with the samples' median aspect ratio and sides that are multiples of 8.
+    Gray where every sample is gray. `size` is `HxW`; `native`: the size that all samples share, or, where the aspect is
+    kept, one that holds the tallest and the widest; or `auto`: one shared size of 16 to 128 pixels a side is kept,
+    anything else is brought to about 128 x 128 pixels of area (32 x 32 for tiny images) with the samples' median aspect
+    ratio and sides that are multiples of 8.
     """
     shapes, gray = [], True
     for pixels in samples:
@@ -98,19 +122,19 @@ def infer_preprocessing(samples: Iterable[Pixels], size: str = "auto") -> Prepro
         gray = gray and pixels.ndim == 2
     sizes = sorted(set(shapes))
     if size == "native":
-        if len(sizes) > 1:
+        if len(sizes) > 1 and aspect == "stretch":
             raise UsageError(
                 f"size=native needs images of one size, but {sizes[0][0]}x{sizes[0][1]} and "
-                f"{sizes[-1][0]}x{sizes[-1][1]} were found; give size=HxW instead"
+                f"{sizes[-1][0]}x{sizes[-1][1]} were found; set aspect=keep, or give size=HxW"
             )
-        height, width = sizes[0]
+        height, width = (max(each) for each in zip(*sizes, strict=True))
     elif size != "auto":
         height, width = parse_size(size)
     elif len(sizes) == 1 and min(sizes[0]) >= _SMALLEST_KEPT and max(sizes[0]) <= _LARGEST_KEPT:
         height, width = sizes[0]
     else:
         height, width = _about_square(np.array(shapes, dtype=float))
-    return Preprocessing("gray" if gray else "rgb", int(height), int(width))
+    return Preprocessing("gray" if gray else "rgb", int(height), int(width), aspect)
 
 
 def _about_square(shapes: NDArray[np.float64]) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,6 +125,11 @@ class Detector(metaclass=Settable):
 
     seed: int = setting(0, "same seed, same data, same machine: same scores", low=0, high=2**32 - 1)
     size: str = setting("auto", "input size: HxW in pixels, native, or auto (up to about 128x128)")
+    aspect: str = setting(
+        "stretch",
+        "of images of other shapes: stretch, or keep it and fill up with their mirror image",
+        choices=("stretch", "keep"),
+    )
     epochs: int = setting(10, "most passes through the training images", low=1)
     batch_size: int = setting(64, "normal images in each training step", low=2)
     learning_rate: float = setting(1e-3, "of the optimizer", low=0.0)
@@ -246,19 +251,23 @@ class Detector(metaclass=Settable):
             warnings.warn(sentence, DegenerateTrainingWarning, stacklevel=2)
         return self
 
+    @property
+    def _aspect(self) -> Literal["stretch", "keep"]:
+        return "keep" if self.aspect == "keep" else "stretch"
+
     def _infer_preprocessing(self, collection: Collection) -> Preprocessing:
         samples = sample_pixels(collection, len(collection) if self.size == "native" else _SAMPLES)
         first = next(samples, None)
         if first is None:
             load_stack(collection[:1], Preprocessing("rgb", 32, 32))  # raises with the reason
             raise DataError(f"no image of {collection.title} could be read")
-        found = infer_preprocessing(itertools.chain([first], samples), self.size)
+        found = infer_preprocessing(itertools.chain([first], samples), self.size, self._aspect)
         if self.features == "none" or self.size != "auto":
             return found
         from ..networks.backbone import Backbone
 
         height, width = Backbone.read(self.features).suitable(found.height, found.width)
-        return Preprocessing(found.colour, height, width)
+        return Preprocessing(found.colour, height, width, found.aspect)
 
     def _learn(
         self,

@@ -91,7 +91,7 @@ def _mask(item: Item, preprocessing: Preprocessing, notes: list[str]) -> NDArray
     shape = (1, preprocessing.height, preprocessing.width)
     try:
         if item.mask is not None:
-            return read_mask(item.mask, *shape[1:]).astype(np.int8)[None]
+            return read_mask(item.mask, preprocessing).astype(np.int8)[None]
     except DataError as error:
         notes.append(f"the mask of {item.name} was left out: {error}")
     return np.full(shape, -1, dtype=np.int8)

@@ -65,6 +65,7 @@ class LocatedADACL(Detector):
     normal_high: float = setting(0.0, "X_L: labels of normal places are drawn from 0 to this", low=0.0, high=1.0)
     anomaly_low: float = setting(1.0, "X_H: labels of changed places are drawn from this to 1", low=0.0, high=1.0)
     width: int = setting(16, "filters of the network's first level", low=1)
+    dropout: float = setting(0.2, "share of the filters that a training step goes without", low=0.0, high=0.9)
     map_stride: int = setting(4, "pixels from one place to the next: 4 or 8", low=4, high=8)
     top: float = setting(0.01, "share of the places, the highest, whose mean is the score", low=0.0, high=1.0)
     memory: int = setting(1000, "normal places that are remembered; 0 for the network alone", low=0)
@@ -76,7 +77,7 @@ class LocatedADACL(Detector):
 
         regressor: LocatedRegressor | FeatureRegressor
         if self.features == "none":
-            regressor = LocatedRegressor(shape, self.width, self.map_stride)
+            regressor = LocatedRegressor(shape, self.width, self.map_stride, self.dropout)
         else:
             regressor = FeatureRegressor(shape[0], self.width)
         memory = PlaceMemory(sum(regressor.widths), self.components, neighbours=1) if self.memory else None

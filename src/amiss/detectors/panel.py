@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 #: What members are told of the panel's own settings.
-_SHARED = ("seed", "size", "features", "patch", "patch_score", "patch_top", "device", "precision")
+_SHARED = ("seed", "size", "aspect", "features", "patch", "patch_score", "patch_top", "device", "precision")
 
 
 @dataclass(kw_only=True, eq=False)

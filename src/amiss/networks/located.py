@@ -36,6 +36,7 @@ class LocatedRegressor(nn.Module):
             2 places would be left along a side.
         width: filters of the first convolution; those of the levels are 2, 3, 4 and 4 times as many.
         map_stride: pixels from one place to the next, 4 or 8.
+        dropout: share of the filters of every level that each training step goes without.
 
     Shape: (n, c, h, w) float32 in [0, 1] to levels, up to three of (n, d, h', w') at strides 4, 8 and 16, and answers
     (n, h / map_stride, w / map_stride), unbounded.
@@ -45,7 +46,7 @@ class LocatedRegressor(nn.Module):
     ([(2, 16, 8, 12), (2, 24, 4, 6), (2, 32, 2, 3)], (2, 8, 12))
     """
 
-    def __init__(self, shape: tuple[int, int, int], width: int, map_stride: int) -> None:
+    def __init__(self, shape: tuple[int, int, int], width: int, map_stride: int, dropout: float = 0.0) -> None:
         super().__init__()
         count = sum(min(shape[1:]) > stride for stride in _STRIDES)
         widths = [times * width for times in (2, 3, 4, 4)][: max(1, count)]
@@ -53,7 +54,7 @@ class LocatedRegressor(nn.Module):
         self.widths = tuple(widths[:_GIVEN])
         self.first = _block(shape[0], width, 2)
         self.levels = nn.ModuleList(
-            nn.Sequential(_block(before, after, 2), _block(after, after))
+            nn.Sequential(_block(before, after, 2), _block(after, after), nn.Dropout2d(dropout))
             for before, after in pairwise((width, *widths))
         )
         merged = 2 * width

@@ -122,19 +122,23 @@ class ReportCollector:
         return lines
 
     def _pictures(self, few: _Few) -> list[Picture]:
-        return [
-            Picture(
-                name=row.item.name,
-                image=row.item.read(),
-                score=row.score,
-                p_value=row.p_value,
-                is_anomaly=row.is_anomaly,
-                map=None if row.map is None else smoothed(row.map),
-                kind=row.item.kind,
-                note=None,
+        pictures = []
+        for row in few.rows():
+            image = row.item.read()
+            region = self._detector.preprocessing_.region(*image.shape[:2])
+            pictures.append(
+                Picture(
+                    name=row.item.name,
+                    image=image,
+                    score=row.score,
+                    p_value=row.p_value,
+                    is_anomaly=row.is_anomaly,
+                    map=None if row.map is None else smoothed(row.map)[region],
+                    kind=row.item.kind,
+                    note=None,
+                )
             )
-            for row in few.rows()
-        ]
+        return pictures
 
 
 def _how_made(detector: Detector) -> list[tuple[str, str]]:
