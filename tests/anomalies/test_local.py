@@ -95,7 +95,7 @@ def test_hard_edges_are_steps_and_soft_ones_are_not() -> None:
 def test_poisson_edges_meet_the_image_and_keep_what_lies_outside() -> None:
     images = textured(8, 3, 48, 64)
     anomalies = LocalAnomalies(["paste"], ["poisson"])
-    anomalies.prepare(images, generator(), count=24)
+    anomalies.prepare(images, generator(), count=60)
     assert anomalies._bank is not None
     blended, changed = anomalies._bank
     created, marked = anomalies.create(images, generator(1))

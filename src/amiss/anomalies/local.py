@@ -23,7 +23,7 @@ EDGES = ("hard", "soft", "poisson")
 #: Smallest side of a changed region in pixels, and the largest as a share of the image's: a quarter of its area.
 _SMALLEST, _LARGEST = 3.0, 0.5
 #: Regions in one created anomaly: the first always, each further one in half of the images.
-_REGIONS = 2
+_REGIONS = 3
 #: One region in four lies on the image's border: this share of each side beyond the image is brought back to it. Chips
 #: sit at the edges of a part, and pictures are often cut there.
 _BORDER = 0.08

@@ -27,7 +27,7 @@ class PatchMemory(Detector):
     the highest places, as the largest alone is ruled by chance.
 
     >>> PatchMemory().get_params()["kept"]
-    2000
+    1000
     """
 
     title: ClassVar[str] = "A memory of normal patches"
@@ -39,10 +39,10 @@ class PatchMemory(Detector):
         "resumes_to_the_same_result": "it is fitted in one step, so a fit cannot be broken off between epochs",
     }
 
-    kept: int = setting(2000, "normal places that are kept", low=1)
+    kept: int = setting(1000, "normal places that are kept", low=1)
     neighbours: int = setting(1, "nearest kept places whose distances are averaged", low=1)
-    components: int = setting(64, "principal components of the features in which places are compared", low=1)
-    top: float = setting(0.05, "share of the places, the highest, whose mean is the score", low=0.0, high=1.0)
+    components: int = setting(128, "principal components of the features in which places are compared", low=1)
+    top: float = setting(0.1, "share of the places, the highest, whose mean is the score", low=0.0, high=1.0)
     pixels: int = setting(5, "side of the patches of pixels, where there is no backbone", low=1)
     grid: int = setting(4, "pixels from one patch to the next, where there is no backbone", low=1)
 

@@ -45,14 +45,16 @@ class PlaceMemory(Keeping):
     def features(levels: Sequence[Tensor]) -> Tensor:
         """Levels of features, each (n, d_i, h_i, w_i), as one (n, d, h, w) at the grid of the second (or the only) one.
 
-        Each is averaged over 3x3 places, so that a place knows its neighbourhood (PatchCore, section 3.1).
+        Each is averaged over 3x3 places, so that a place knows its neighbourhood (PatchCore, section 3.1). Beyond the
+        border there are zeros, so that it also knows the border: without them, magnet tiles with chipped edges looked
+        like others.
         """
         grid = levels[min(1, len(levels) - 1)]
         parts = []
         for level in levels:
             factor = max(1, round(level.shape[2] / grid.shape[2]))
             same = functional.avg_pool2d(level, factor, ceil_mode=True, count_include_pad=False)
-            parts.append(functional.avg_pool2d(resized(same, grid).float(), 3, 1, 1, count_include_pad=False))
+            parts.append(functional.avg_pool2d(resized(same, grid).float(), 3, 1, 1))
         return torch.cat(parts, dim=1)
 
     def remember(self, features: Tensor, count: int, generator: Generator) -> None:
