@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from torch import Tensor
 
-from amiss.anomalies.local import EDGES, KINDS, LocalAnomalies
+from amiss.anomalies.local import EDGES, KINDS, LocalAnomalies, described
 
 
 def textured(n: int, channels: int, height: int, width: int, seed: int = 0) -> Tensor:
@@ -135,3 +135,15 @@ def test_the_same_seed_creates_the_same(edges: list[str]) -> None:
 
     assert torch.equal(made(3), made(3))
     assert not torch.equal(made(3), made(4))
+
+
+def test_what_happened_is_told_in_figures() -> None:
+    before = torch.full((1, 3, 8, 8), 0.5)
+    after = before.clone()
+    after[:, :, :4, :4] += 0.2
+    after[:, :, 4:, 4::2] += 0.1
+    brighter, uneven, contrast = described(before, after, (2, 2))[0]
+    np.testing.assert_allclose(brighter, [[2, 0], [0, 0.5]], atol=1e-4)
+    np.testing.assert_allclose(uneven, [[0, 0], [0, 0.5]], atol=2e-3)
+    np.testing.assert_allclose(contrast[0], 0, atol=0.2)
+    assert contrast[1, 1] == pytest.approx(np.log((0.05**2 + 1e-6) / 1e-6), rel=0.05)

@@ -51,14 +51,38 @@ def test_says_what_it_did_and_what_is_next(run: Run, pictures: Path, quick: tupl
 
 
 def test_too_few_images_for_the_rate_are_told(run: Run, pictures: Path, tmp_path: Path) -> None:
-    done = run("fit", pictures / "good", "--out", tmp_path / "p.amiss", "--epochs", "1", "--set", "fewest_steps=2")
+    done = run(
+        "fit",
+        pictures / "good",
+        "--out",
+        tmp_path / "p.amiss",
+        "--method",
+        "adacl",
+        "--epochs",
+        "1",
+        "--set",
+        "fewest_steps=2",
+    )
     assert "caution" in done.well().out
     for words in ("20 held-out", "99", "4.76 %"):
         assert words in done.out
 
 
 def test_settings_reach_the_model(run: Run, pictures: Path, tmp_path: Path) -> None:
-    options = ("--epochs", "1", "--seed", "5", "--set", "fewest_steps=2", "--set", "size=24x16", "--set", "loss=bce")
+    options = (
+        "--method",
+        "adacl",
+        "--epochs",
+        "1",
+        "--seed",
+        "5",
+        "--set",
+        "fewest_steps=2",
+        "--set",
+        "size=24x16",
+        "--set",
+        "loss=bce",
+    )
     run("fit", pictures / "good", "--out", tmp_path / "p.amiss", *options).well()
     found = read_manifest(tmp_path / "p.amiss")
     assert found["settings"] | {"epochs": 1, "seed": 5, "fewest_steps": 2, "loss": "bce"} == found["settings"]
@@ -117,7 +141,7 @@ def test_unreadable_files_are_told_and_left_out(
 def test_bad_settings_are_explained(
     options: tuple[str, ...], code: int, words: list[str], run: Run, pictures: Path, tmp_path: Path
 ) -> None:
-    quickly = () if "--epochs" in options else ("--epochs", "1")
+    quickly = ("--method", "adacl", *(() if "--epochs" in options else ("--epochs", "1")))
     run("fit", pictures / "good", "--out", tmp_path / "p.amiss", *quickly, *options).failed(code, *words)
     assert names(tmp_path) == [], "a mistyped setting leaves nothing behind"
 
@@ -128,7 +152,18 @@ def test_a_device_that_is_not_here_is_explained(device: str, run: Run, pictures:
 
     if {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}[device]:
         pytest.skip(f"{device} is here")
-    done = run("fit", pictures / "good", "--out", tmp_path / "p.amiss", "--epochs", "1", "--device", device)
+    done = run(
+        "fit",
+        pictures / "good",
+        "--out",
+        tmp_path / "p.amiss",
+        "--method",
+        "adacl",
+        "--epochs",
+        "1",
+        "--device",
+        device,
+    )
     assert done.code in (1, 2)
     done.failed(done.code, device)
     assert names(tmp_path) == []
@@ -154,14 +189,16 @@ def test_bad_places_for_the_model_are_explained_before_fitting(run: Run, picture
     (tmp_path / "file").touch()
     (tmp_path / "old.amiss.partial").touch()
     for out in (tmp_path / "missing" / "p.amiss", tmp_path / "file" / "p.amiss", tmp_path / ("x" * 300)):
-        run("fit", pictures / "good", "--out", out, "--epochs", "1").failed(1, out.parent.name[:20])
-    run("fit", pictures / "good", "--out", tmp_path, "--epochs", "1").failed(2, "is a folder")
-    done = run("fit", pictures / "good", "--out", tmp_path / "old.amiss", "--epochs", "1")
+        run("fit", pictures / "good", "--out", out, "--method", "adacl", "--epochs", "1").failed(
+            1, out.parent.name[:20]
+        )
+    run("fit", pictures / "good", "--out", tmp_path, "--method", "adacl", "--epochs", "1").failed(2, "is a folder")
+    done = run("fit", pictures / "good", "--out", tmp_path / "old.amiss", "--method", "adacl", "--epochs", "1")
     done.failed(done.code, "old.amiss.partial")
 
 
 def test_json_errors_are_one_document_too(run: Run, pictures: Path, tmp_path: Path) -> None:
-    done = run("fit", pictures / "good", "--out", tmp_path / "p.amiss", "--epochs", "0", "--json")
+    done = run("fit", pictures / "good", "--out", tmp_path / "p.amiss", "--method", "adacl", "--epochs", "0", "--json")
     done.failed(2, "epochs")
     assert "epochs" in done.json["error"]
 
@@ -190,7 +227,18 @@ def test_titles_are_shown_without_pictures_for_words(
 
 # -- broken off --------------------------------------------------------------------------------------------------------
 
-LONG = ("--epochs", "4", "--set", "fewest_steps=60", "--set", "patience=4", "--false-alarm-rate", "0.1")
+LONG = (
+    "--method",
+    "adacl",
+    "--epochs",
+    "4",
+    "--set",
+    "fewest_steps=60",
+    "--set",
+    "patience=4",
+    "--false-alarm-rate",
+    "0.1",
+)
 
 
 @pytest.fixture(scope="module")
@@ -261,3 +309,14 @@ def test_without_resume_an_old_checkpoint_is_not_used(
     run("fit", pictures / "good", "--out", folder / "p.amiss", *quick).well()
     assert load(folder / "p.amiss").training_["stages"][0]["epochs"] == 1
     assert names(folder) == ["p.amiss"]
+
+
+def test_without_a_method_a_panel_is_fitted_and_its_members_are_told(run: Run, pictures: Path, tmp_path: Path) -> None:
+    quickly = ("--epochs", "1", "--set", "told=located_adacl.steps=2;adacl.fewest_steps=2", "--set", "vary=flip")
+    done = run("fit", pictures / "good", "--out", tmp_path / "p.amiss", *quickly, "--false-alarm-rate", "0.1").well()
+    assert "Panel learnt from 70" in done.out
+    members = load(tmp_path / "p.amiss").members.split(",")
+    assert len(members) > 2
+    for member in members:
+        assert f"  {member}" in done.out
+    assert done.out.count("share") == len(members)

@@ -118,6 +118,24 @@ def paste_defects(images: Tensor, defects: Tensor, masks: Tensor, generator: Gen
     return created, _visible(images, created, cover > 0.1)
 
 
+def described(before: Tensor, after: Tensor, size: Sequence[int]) -> Tensor:
+    """What happened to each of `size` places, (n, 3, h', w').
+
+    By how much it became brighter (in tenths of the range), how unevenly (deviation, in tenths), and the logarithm of
+    the factor by which its contrast changed.
+    """
+
+    def mean(values: Tensor) -> Tensor:
+        return functional.adaptive_avg_pool2d(values.mean(dim=1, keepdim=True), (size[0], size[1]))
+
+    def variance(values: Tensor) -> Tensor:
+        return (mean(values.square()) - mean(values).square()).clamp(min=0)
+
+    change = after - before
+    contrast = (variance(after) + 1e-6).log() - (variance(before) + 1e-6).log()
+    return torch.cat([10 * mean(change), 10 * variance(change).sqrt(), contrast], dim=1)
+
+
 def _between(low: float, high: float, generator: Generator, *shape: int) -> Tensor:
     return low + (high - low) * torch.rand(*shape, generator=generator)
 

@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
 def fit(
     normal: Annotated[list[str], typer.Argument(metavar="NORMAL", help="Normal images.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Model file to write.", show_default=False)],
-    method: Annotated[str, typer.Option(help="See: amiss methods.")] = "adacl",
+    method: Annotated[str, typer.Option(help="See: amiss methods.")] = "panel",
     anomalies: Annotated[
         list[str] | None,
         typer.Option(help="Labelled anomalies to learn from, for methods that can; repeatable.", show_default=False),

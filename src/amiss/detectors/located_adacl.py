@@ -65,6 +65,7 @@ class LocatedADACL(Detector):
     normal_high: float = setting(0.0, "X_L: labels of normal places are drawn from 0 to this", low=0.0, high=1.0)
     anomaly_low: float = setting(1.0, "X_H: labels of changed places are drawn from this to 1", low=0.0, high=1.0)
     width: int = setting(16, "filters of the network's first level", low=1)
+    describe: float = setting(0.3, "weight of saying also what happened to a place; training only", low=0.0)
     dropout: float = setting(0.2, "share of the filters that a training step goes without", low=0.0, high=0.9)
     map_stride: int = setting(4, "pixels from one place to the next: 4 or 8", low=4, high=8)
     top: float = setting(0.01, "share of the places, the highest, whose mean is the score", low=0.0, high=1.0)
@@ -161,6 +162,7 @@ class LocatedADACL(Detector):
         import torch
         from torch.nn import functional
 
+        from ..anomalies.local import described
         from ..anomalies.variation import varied
         from ..objectives.labels import draw_place_labels
 
@@ -168,15 +170,18 @@ class LocatedADACL(Detector):
             images = varied(images, generator, self._ways())
             created, changed = creator.create(images, generator)
             touched = (torch.rand(len(images), generator=generator) >= self.untouched).to(images)[:, None, None, None]
-            images, changed = images + touched * (created - images), changed * touched
+            before, images, changed = images, images + touched * (created - images), changed * touched
             if known is not None:
                 images, changed = self._with_defects(images, changed, known, generator)
-        _, answers = scorer.regressor(self._input(images))
+        _, answers, said = scorer.regressor.describe(self._input(images))
         answers = answers.float()
         marked = (changed >= 0).flatten(1).all(dim=1)
         share = functional.adaptive_avg_pool2d(changed, answers.shape[1:])[:, 0]
         labels = draw_place_labels(share.clamp(min=0), generator, self.normal_high, self.anomaly_low)
         loss = self._error(answers[marked], labels[marked])
+        if self.describe:
+            what = described(before, images[: len(before)], answers.shape[1:])
+            loss = loss + self.describe * functional.smooth_l1_loss(said[: len(before)].float(), what)
         if not marked.all():  # a defect is somewhere: its highest places are
             unmarked = answers[~marked].flatten(1)
             highest = unmarked.topk(max(1, round(self.top * unmarked.shape[1])), dim=1).values

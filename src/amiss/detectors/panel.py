@@ -19,7 +19,7 @@ from ..progress import Progress
 from . import get_method, method_names
 from .base import Detector, Trained
 from .labelled import Labelled
-from .settings import parse_settings, setting
+from .settings import parse_settings, setting, settings_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,6 +49,10 @@ class Panel(Detector):
 
     members: str = setting("located_adacl,adacl,pca,knn,gradient", "methods that are fitted, with commas between")
     epochs: int = setting(0, "most epochs of every member; 0 leaves each its own", low=0)
+    vary: str = setting(
+        "none",
+        "how normal images vary, for members that take it: rotate, shift, flip, light, with commas between; or none",
+    )
     told: str = setting("none", "settings of single members, METHOD.KEY=VALUE with semicolons between; or none")
 
     def check(self) -> None:
@@ -187,6 +191,7 @@ class Panel(Detector):
             kind = get_method(name)
             shared = {each: getattr(self, each) for each in _SHARED}
             shared |= {"epochs": self.epochs} if self.epochs else {}
+            shared |= {"vary": self.vary} if "vary" in settings_of(kind) else {}
             shared |= parse_settings(kind, pairs)
             members[name] = kind(**shared)
         return members

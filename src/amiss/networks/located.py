@@ -13,9 +13,14 @@ from .places import PlaceMemory, enlarged, highest, resized
 _STRIDES, _GIVEN = (4, 8, 16, 32), 3
 
 
+#: What a regressor says of a place, beside its answer, while it trains: by how much it became brighter, how unevenly,
+#: and by which factor its contrast changed.
+DESCRIBED = 3
+
+
 def _answer(channels: int) -> nn.Conv2d:
     """The last layer; it starts without an opinion on any place."""
-    layer = nn.Conv2d(channels, 1, 1)
+    layer = nn.Conv2d(channels, 1 + DESCRIBED, 1)
     nn.init.zeros_(layer.weight)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
@@ -39,7 +44,7 @@ class LocatedRegressor(nn.Module):
         dropout: share of the filters of every level that each training step goes without.
 
     Shape: (n, c, h, w) float32 in [0, 1] to levels, up to three of (n, d, h', w') at strides 4, 8 and 16, and answers
-    (n, h / map_stride, w / map_stride), unbounded.
+    (n, h / map_stride, w / map_stride), unbounded. `describe` also gives `DESCRIBED` figures of each place.
 
     >>> levels, answers = LocatedRegressor((1, 32, 48), 8, 4)(torch.zeros(2, 1, 32, 48))
     >>> [tuple(level.shape) for level in levels], tuple(answers.shape)
@@ -64,6 +69,11 @@ class LocatedRegressor(nn.Module):
         self.answer = _answer(merged)
 
     def forward(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        levels, answers, _ = self.describe(image)
+        return levels, answers
+
+    def describe(self, image: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Levels, answers, and (n, `DESCRIBED`, h', w') what happened to each place."""
         levels = []
         value = self.first(image)
         for level in self.levels:
@@ -75,7 +85,8 @@ class LocatedRegressor(nn.Module):
                 merged = self.lateral[number](levels[number]) + resized(merged, levels[number])
             if number - self._finest < len(self.smooth):  # the coarse levels go on as they are
                 merged = self.smooth[number - self._finest](merged)
-        return levels[:_GIVEN], self.answer(merged)[:, 0]
+        said = self.answer(merged)
+        return levels[:_GIVEN], said[:, 0], said[:, 1:]
 
 
 class FeatureRegressor(nn.Module):
@@ -94,7 +105,12 @@ class FeatureRegressor(nn.Module):
         self.answer = _answer(2 * width)
 
     def forward(self, features: Tensor) -> tuple[list[Tensor], Tensor]:
-        return [features], self.answer(self.between(self.narrow(features)))[:, 0]
+        levels, answers, _ = self.describe(features)
+        return levels, answers
+
+    def describe(self, features: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        said = self.answer(self.between(self.narrow(features)))
+        return [features], said[:, 0], said[:, 1:]
 
 
 class LocatedScorer(nn.Module):
