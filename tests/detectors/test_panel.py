@@ -13,7 +13,7 @@ from amiss.metrics import Ranking
 from amiss.testing import fitted, task
 
 
-def test_the_score_is_the_mean_of_scaled_members() -> None:
+def test_the_score_is_the_weighted_sum_of_scaled_members() -> None:
     normal, unseen = task().normal, task().unseen
     panel = amiss.Panel(members="knn,pca").fit(normal)
     alone = [kind().fit(normal) for kind in (amiss.KNN, amiss.PCA)]
@@ -24,8 +24,9 @@ def test_the_score_is_the_mean_of_scaled_members() -> None:
     for detector, number in zip(alone, range(2), strict=True):
         scorer = panel.torch_scorer()
         mean, deviation = (float(scorer.get_buffer(f"score_{what}")[number]) for what in ("mean", "deviation"))
-        scaled.append((detector.score(unseen).scores - mean) / deviation)
-    np.testing.assert_allclose(found, np.mean(scaled, axis=0), rtol=1e-3, atol=1e-3)
+        weight = panel.member_facts()[number]["weight"]
+        scaled.append(weight * (detector.score(unseen).scores - mean) / deviation)
+    np.testing.assert_allclose(found, np.sum(scaled, axis=0), rtol=1e-2, atol=1e-2)
 
 
 def test_members_are_scaled_on_the_stop_part() -> None:
@@ -37,7 +38,8 @@ def test_members_are_scaled_on_the_stop_part() -> None:
     with torch.no_grad():
         scaled = scorer.scaled(scorer.answers(torch.from_numpy(to_float(stack.images[stop]))), "score")
     np.testing.assert_allclose(scaled.mean(dim=1), [0, 0], atol=1e-3)
-    np.testing.assert_allclose(scaled.std(dim=1, correction=0), [1, 1], atol=1e-3)
+    weights = [facts["weight"] for facts in panel.member_facts()]
+    np.testing.assert_allclose(scaled.std(dim=1, correction=0), weights, atol=1e-3)
 
 
 def test_cost_and_share_of_each_member_are_recorded() -> None:
@@ -48,6 +50,16 @@ def test_cost_and_share_of_each_member_are_recorded() -> None:
     shares = {name: value for name, value in stages[-1]["figures"][0].items() if name.startswith("share of ")}
     assert set(shares) == {f"share of {name}" for name in names}
     assert sum(shares.values()) == pytest.approx(1, abs=0.01)
+    facts = panel.member_facts()
+    assert [each["name"] for each in facts] == names
+    assert sum(each["weight"] for each in facts) == pytest.approx(1, abs=0.01)
+
+
+def test_who_sees_nothing_has_no_weight() -> None:
+    """The largest gradient is about the same whether a digit is whole or not; how its pixels lie is not."""
+    facts = amiss.Panel(members="gradient,pca").fit(task().normal).member_facts()
+    weight = {each["name"]: each["weight"] for each in facts}
+    assert weight["pca"] > 5 * weight["gradient"]
 
 
 def test_it_is_near_its_best_member() -> None:

@@ -139,7 +139,10 @@ def _report(detector: object, method: str, out: Path, json_: bool) -> None:
         "others set the threshold."
     )
     for member in members:
-        people.print(f"  {plain(member['name']):<16}{member['seconds']:6.0f} s   share {percent(member['share'])}")
+        people.print(
+            f"  {plain(member['name']):<16}{member['seconds']:6.0f} s   weight {member['weight']:.2f}   "
+            f"share {percent(member['share'])}"
+        )
     mark = "[green]promise[/]" if decision.guaranteed else "[yellow]caution[/]"
     people.print(f"{mark}  {plain(decision.explain())}")
     name, size = plain(str(out)), out.stat().st_size / 1e6

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ..data.preprocessing import Preprocessing, to_float
@@ -22,20 +23,23 @@ from .labelled import Labelled
 from .settings import parse_settings, setting, settings_of
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
+#: Created anomalies of each sort by which members are weighed; few stop images are used several times.
+_FEWEST_PROBES, _MOST_PROBES = 200, 500
 #: What members are told of the panel's own settings.
 _SHARED = ("seed", "size", "aspect", "features", "patch", "patch_score", "patch_top", "device", "precision")
 
 
 @dataclass(kw_only=True, eq=False)
 class Panel(Detector):
-    """Fits several methods on the same images and adds up their scores, each scaled on the stop part.
+    """Fits several methods on the same images and adds up their scores, scaled and weighed on the stop part.
 
-    A member's score counts in deviations from its mean on normal images that nobody has learnt from. So whoever is
-    sure outweighs those who see nothing, and no choice has to be made. The calibration part sees the sum alone, so the
-    promise holds for it as for any other score.
+    A member's score counts in deviations from its mean on normal images that nobody has learnt from, times its weight:
+    how well it tells such images from anomalies created out of them, whole ones as in ADACL and local ones. With A the
+    mean of both AUROCs above chance, from 0 to 1, the weight is proportional to A squared. No real anomaly is seen. The
+    calibration part sees the sum alone, so the promise holds for it as for any other score.
 
     >>> Panel(members="knn,pca").get_params()["members"]
     'knn,pca'
@@ -47,7 +51,7 @@ class Panel(Detector):
     good_for: ClassVar[str] = "images of which you do not know yet what will be amiss; the default of amiss fit"
     has_map: ClassVar[bool] = True
 
-    members: str = setting("located_adacl,adacl,pca,knn,gradient", "methods that are fitted, with commas between")
+    members: str = setting("located_adacl,adacl,pca,knn", "methods that are fitted, with commas between")
     epochs: int = setting(0, "most epochs of every member; 0 leaves each its own", low=0)
     vary: str = setting(
         "none",
@@ -74,7 +78,7 @@ class Panel(Detector):
         return any(member.gives_map for member in self._members().values())
 
     def member_facts(self) -> list[dict[str, Any]]:
-        """Of each member its `name`, the `seconds` its training took, and its `share` in how the fused score varies.
+        """Of each member its `name`, the `seconds` its training took, its `weight`, and its `share` in the fused score.
 
         Raises `NotFittedError` where nothing has been learnt.
         """
@@ -86,6 +90,7 @@ class Panel(Detector):
                 "seconds": round(
                     sum(stage["seconds"] for stage in stages if stage["stage"].startswith(f"{name}: ")), 1
                 ),
+                "weight": fused["figures"][0][f"weight of {name}"],
                 "share": fused["figures"][0][f"share of {name}"],
             }
             for name in self._names()
@@ -134,7 +139,7 @@ class Panel(Detector):
             found += [f"{name}: {sentence}" for sentence in trained.warnings]
         panel = PanelScorer(scorers).eval()
         start = time.perf_counter()
-        shares = self._settle(panel, stack.images[splits.stop])
+        figures = self._fuse(panel, stack.images[splits.stop])
         stages = [
             stage | {"stage": f"{record['member']}: {stage['stage']}"}
             for record in records
@@ -148,7 +153,7 @@ class Panel(Detector):
             "better": "min",
             "steps_per_epoch": 1,
             "seconds": round(time.perf_counter() - start, 1),
-            "figures": [{"epoch": 1, **{f"share of {name}": share for name, share in shares.items()}}],
+            "figures": [{"epoch": 1, **{name: round(value, 3) for name, value in figures.items()}}],
         }
         record = {
             "device": records[0]["device"],
@@ -157,23 +162,47 @@ class Panel(Detector):
         }
         return Trained(self._whole(panel, preprocessing.shape), record, found)
 
-    def _settle(self, panel: Any, images: NDArray[Any]) -> dict[str, float]:
-        """Scale the members on the stop part; each one's share in how much the fused score varies there."""
+    def _fuse(self, panel: Any, images: NDArray[Any]) -> dict[str, float]:
+        """Scale and weigh the members on stop images; their weights, and shares in how much the sum varies there."""
+        import torch
+
+        normal = self._answers(panel, images)
+        panel.settle(normal)
+        found = torch.tensor([_told_apart(normal, self._answers(panel, probes)) for probes in self._probes(images)])
+        panel.weigh(found.mean(dim=0).square())
+        scaled = panel.scaled(normal, "score").double()
+        fused = scaled.sum(dim=0)
+        together = ((scaled - scaled.mean(dim=1, keepdim=True)) * (fused - fused.mean())).mean(dim=1)
+        shares = together / together.sum().clamp(min=1e-12)
+        names = list(panel.members)
+        weighed = {f"weight of {name}": float(each) for name, each in zip(names, panel.weight, strict=True)}
+        return weighed | {f"share of {name}": float(each) for name, each in zip(names, shares, strict=True)}
+
+    def _probes(self, images: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """Created anomalies of both sorts: of the whole image (as in ADACL), and local ones."""
+        import torch
+
+        from ..anomalies.created import CREATORS, create_anomalies
+        from ..anomalies.local import KINDS, LocalAnomalies
+
+        generator = torch.Generator().manual_seed(self.seed)
+        chosen = torch.arange(max(_FEWEST_PROBES, min(len(images), _MOST_PROBES))) % len(images)
+        repeated = torch.from_numpy(to_float(images[chosen.numpy()]))
+        whole = create_anomalies(repeated, generator, list(CREATORS))
+        local, changed = LocalAnomalies(KINDS, ["hard", "soft"]).create(repeated, generator)
+        visible = changed.flatten(1).any(dim=1)
+        return [part.numpy() for part in (whole, local[visible]) if len(part)]
+
+    def _answers(self, panel: Any, images: NDArray[Any]) -> list[dict[str, Tensor]]:
         import torch
 
         seen = to_float(images) if self.features_ is None else self._seen(images)
         with torch.no_grad():
             parts = [panel.answers(torch.from_numpy(seen[begin : begin + 32])) for begin in range(0, len(seen), 32)]
-        answers = [
+        return [
             {what: torch.cat([part[number][what] for part in parts]) for what in parts[0][number]}
             for number in range(len(panel.members))
         ]
-        panel.settle(answers)
-        scaled = panel.scaled(answers, "score").double()
-        fused = scaled.mean(dim=0)
-        together = ((scaled - scaled.mean(dim=1, keepdim=True)) * (fused - fused.mean())).mean(dim=1)
-        shares = together / together.sum().clamp(min=1e-12)
-        return {name: round(float(share), 3) for name, share in zip(panel.members, shares, strict=True)}
 
     def _names(self) -> list[str]:
         return [name.strip() for name in self.members.split(",")]
@@ -195,6 +224,18 @@ class Panel(Detector):
             shared |= parse_settings(kind, pairs)
             members[name] = kind(**shared)
         return members
+
+
+def _told_apart(normal: list[dict[str, Tensor]], created: list[dict[str, Tensor]]) -> list[float]:
+    """Of each member how far its AUROC of created anomalies against normal images is above chance, from 0 to 1."""
+    from ..metrics import Ranking
+
+    found = []
+    for good, bad in zip(normal, created, strict=True):
+        scores = np.concatenate([good["score"].numpy(), bad["score"].numpy()])
+        labels = np.arange(len(scores)) >= len(good["score"])
+        found.append(max(0.0, 2 * float(Ranking(scores, labels).auroc()) - 1))
+    return found
 
 
 def _named(progress: Progress, name: str) -> Progress:
