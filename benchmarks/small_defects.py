@@ -3,7 +3,11 @@
     python benchmarks/small_defects.py located_adacl --seeds 0 1 2 --set vary=flip,light
     python benchmarks/small_defects.py pca knn gradient pixel_zscore
     python benchmarks/small_defects.py patch_memory --set features=FILE --name 'patch_memory on MobileNetV2'
+    python benchmarks/small_defects.py located_adacl --set vary=flip,light --labelled 0 1 5 10 50
     python benchmarks/small_defects.py --table
+
+With `--labelled`, so many defects with their masks are learnt from. They are those of tiles of `dev` that are set aside
+for this, the same for every number, and figures are of the other tiles of `dev`.
 
 The split is that of groups.csv: six exposures of one tile stay together. Choices are made on `dev`, the default;
 `--part test` is for the last run. Each fit appends a line to results/small_defects.jsonl and is not repeated, so a
@@ -13,6 +17,7 @@ broken run goes on where it stopped; `--table` writes results/small_defects.md.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -25,6 +30,7 @@ import numpy as np
 
 import amiss
 from amiss import versions
+from amiss.data import Collection
 from amiss.detectors import get_method
 from amiss.detectors.base import Detector
 from amiss.detectors.settings import parse_settings
@@ -35,13 +41,30 @@ from amiss.scoring import score_collection
 RESULTS = Path(__file__).parent.parent / "results"
 LINES = RESULTS / "small_defects.jsonl"
 KINDS = ("blowhole", "break", "crack", "fray", "uneven")
+_SET_ASIDE = 50
 SEEDLESS = ("pca", "knn", "gradient", "pixel_zscore", "ocsvm")
 
 
-def measure(detector: Detector, part: str) -> dict[str, Any]:
-    """Figures on a part of the tiles that nothing was learnt from."""
-    metrics = evaluate_model(detector, f"magnetic-tile:{part}", repeats=1).metrics
-    good = amiss.open_images(f"magnetic-tile:{part}").where(lambda item: not item.anomalous)
+def set_aside(count: int) -> tuple[Collection, Collection]:
+    """The first `count` of 50 defects of `dev`, kinds in turn, and the images of all tiles that hold none of the 50."""
+    dev = amiss.open_images("magnetic-tile:dev", "eval")
+    groups = sorted({item.group for item in dev if item.anomalous and item.group})
+    order = np.random.default_rng(0).permutation(len(groups))
+    taken: set[str] = set()
+    for number in order:
+        if sum(bool(item.anomalous) and item.group in taken for item in dev) >= _SET_ASIDE:
+            break
+        taken.add(groups[number])
+    pool = [item for item in dev if item.anomalous and item.group in taken]
+    by_kind = {kind: [item for item in pool if item.kind == kind] for kind in KINDS}
+    turns = [item for items in itertools.zip_longest(*by_kind.values()) for item in items if item is not None]
+    return Collection(turns[:count], "defects set aside"), dev.where(lambda item: item.group not in taken)
+
+
+def measure(detector: Detector, images: Collection) -> dict[str, Any]:
+    """Figures on tiles that nothing was learnt from."""
+    metrics = evaluate_model(detector, images, repeats=1).metrics
+    good = images.where(lambda item: not item.anomalous)
     scale = detector.map_scale_
     shown = None
     if scale is not None:
@@ -49,7 +72,7 @@ def measure(detector: Detector, part: str) -> dict[str, Any]:
         shown = float(np.mean([smoothed(each).max() > scale.threshold for each in maps]))
     return {
         "auroc": metrics["auroc"]["value"],
-        "kinds": {kind: metrics["kinds"][kind]["auroc"]["value"] for kind in KINDS},
+        "kinds": {kind: each["auroc"]["value"] for kind, each in metrics["kinds"].items()},
         **(metrics["localisation"] or {"pixel_auroc": None, "au_pro": None}),
         "false_alarms": metrics["false_alarm_rate"]["achieved"],
         "good_maps_showing": shown,
@@ -57,15 +80,20 @@ def measure(detector: Detector, part: str) -> dict[str, Any]:
     }
 
 
-def run(method: str, seed: int, pairs: list[str], part: str) -> dict[str, Any]:
+def run(method: str, seed: int, pairs: list[str], part: str, labelled: int | None) -> dict[str, Any]:
     kind = get_method(method)
+    images = amiss.open_images(f"magnetic-tile:{part}", "eval")
+    anomalies = None
+    if labelled is not None:
+        known, images = set_aside(labelled)
+        anomalies = known if len(known) else None
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        detector = kind(seed=seed, **parse_settings(kind, pairs)).fit("magnetic-tile:train")
+        detector = kind(seed=seed, **parse_settings(kind, pairs)).fit("magnetic-tile:train", anomalies=anomalies)
     seconds = time.perf_counter() - start
     start = time.perf_counter()
-    figures = measure(detector, part)
+    figures = measure(detector, images)
     return {
         **figures,
         "size": list(detector.preprocessing_.shape),
@@ -85,13 +113,18 @@ def table() -> str:
         "tile stay together. Choices were made on `dev`; `test` was run once a method and seed.",
         "",
     ]
-    for part in ("test", "dev"):
+    titles = {
+        "test": "test",
+        "dev": "dev",
+        "dev, labelled": "Labelled defects: the tiles of dev that are not set aside",
+    }
+    for part, title in titles.items():
         here = [row for row in rows if row["part"] == part]
         if not here:
             continue
         normal, bad = here[0]["n"]
         text += [
-            f"## {part}: {normal} good tiles, {bad} with a defect",
+            f"## {title}: {normal} good tiles, {bad} with a defect",
             "",
             "| method | seeds | image | "
             + " | ".join(KINDS)
@@ -110,7 +143,7 @@ def table() -> str:
                 name,
                 "–" if mine[0]["method"] in SEEDLESS else str(len(mine)),
                 f"{100 * _mean(image):.1f}{spread}",
-                *(_percent([row["kinds"][kind] for row in mine]) for kind in KINDS),
+                *(_percent([row["kinds"].get(kind) for row in mine]) for kind in KINDS),
                 _percent([row["pixel_auroc"] for row in mine]),
                 _percent([row["au_pro"] for row in mine]),
                 _percent([row["false_alarms"] for row in mine]) + " %",
@@ -139,6 +172,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--part", choices=("dev", "test"), default="dev")
     parser.add_argument("--set", dest="pairs", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--labelled", type=int, nargs="+", default=[None], help="numbers of labelled defects")
     parser.add_argument("--name", help="what the table calls it; without it, the method and its settings")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
@@ -150,18 +184,21 @@ def main() -> None:
         "features=FILE" if word.startswith("features=") else f"'{word}'" if " " in word else word
         for word in sys.argv[1:]
     )
-    for method in options.methods:
+    for method, labelled in itertools.product(options.methods, options.labelled):
         name = options.name or " ".join([method, *shown])
+        part = options.part
+        if labelled is not None:
+            name, part = f"{name}, {labelled} labelled", "dev, labelled"
         for seed in [0] if method in SEEDLESS else options.seeds:
-            if (name, seed, options.part) in done:
+            if (name, seed, part) in done:
                 continue
-            line = {"name": name, "method": method, "settings": shown, "seed": seed, "part": options.part}
-            line |= run(method, seed, options.pairs, options.part)
+            line = {"name": name, "method": method, "settings": shown, "seed": seed, "part": part}
+            line |= run(method, seed, options.pairs, options.part, labelled)
             line |= {"machine": versions.machine(), "amiss": amiss.__version__, "command": command}
             with LINES.open("a") as file:
                 file.write(json.dumps(line) + "\n")
                 os.fsync(file.fileno())
-            print(f"{name} seed {seed}, {options.part}: {line['auroc']:.4f} in {line['fit_seconds']:.0f} s", flush=True)
+            print(f"{name} seed {seed}, {part}: {line['auroc']:.4f} in {line['fit_seconds']:.0f} s", flush=True)
     if options.table:
         (RESULTS / "small_defects.md").write_text(table())
 

@@ -20,6 +20,7 @@ from PIL import Image
 import amiss
 from amiss import visual_checks
 from amiss.anomalies.created import CREATORS
+from amiss.anomalies.local import KINDS, LocalAnomalies
 from amiss.data import Collection
 from amiss.data.preprocessing import to_float
 from amiss.data.protocols import few_labels
@@ -32,6 +33,8 @@ HERE = Path(__file__).parent
 NORMAL = "fashion-mnist:train:normal=Sneaker:limit=15000"
 #: Settings that make a picture's fit take a minute; nothing is claimed about how well it does.
 QUICK: dict[str, dict[str, Any]] = {
+    "located_adacl": {"epochs": 6},
+    "panel": {"told": "located_adacl.epochs=6"},
     "g2d": {"filters": "128,64,32", "epochs": 20},
     "alps": {"epochs": 20},
     "deep_svdd": {"epochs": 30},
@@ -61,7 +64,7 @@ def labelled(count: int = 300) -> Collection:
 
 def fit(name: str, **settings: Any) -> Detector:
     kind = get_method(name)
-    given = {"epochs": min(12, kind().epochs), **QUICK.get(name, {}), **settings}
+    given = {"epochs": min(12, kind().epochs or 12), **QUICK.get(name, {}), **settings}
     options = {}
     if name == "adnl":
         options["anomalies"] = few_labels(amiss.open_images("fashion-mnist:train:anomalous=Sandal").where(
@@ -115,6 +118,30 @@ def draw_created() -> None:
     save(figure, "created.png")
 
 
+def draw_local() -> None:
+    """Normal images, and below each the local anomalies of every kind, outlined (Located ADACL)."""
+    images = amiss.open_images("fashion-mnist:train:normal=Sneaker").normal[:6]
+    batch = torch.from_numpy(to_float(np.stack([item.read() for item in images])[:, None]))
+    batch = torch.nn.functional.interpolate(batch, size=(56, 56), mode="bilinear", align_corners=False)
+    generator = torch.Generator().manual_seed(5)
+    rows = [("normal", batch, torch.zeros_like(batch))]
+    for title, kind, edge in [*((kind, kind, "hard") for kind in KINDS), ("poisson", "paste", "poisson")]:
+        anomalies = LocalAnomalies([kind], [edge])
+        if anomalies.needs_bank:
+            anomalies.prepare(batch, generator, count=24)
+        rows.append((title, *anomalies.create(batch, generator)))
+    figure = Figure((6.6, 6.6), dpi=110, layout="constrained")
+    for axes, (name, row, changed) in zip(figure.subplots(len(rows), 6), rows, strict=True):
+        for axis, image, mask in zip(axes, row[:, 0].numpy(), changed[:, 0].numpy(), strict=True):
+            axis.imshow(image, cmap="gray", vmin=0, vmax=1)
+            if mask.any():
+                axis.contour(mask, levels=[0.5], colors="#f97316", linewidths=0.8)
+            axis.set_xticks([])
+            axis.set_yticks([])
+        axes[0].set_ylabel(name, fontsize=9)
+    save(figure, "local.png")
+
+
 def draw_checks() -> None:
     """The visual checks, one picture each."""
     both, test = labelled(), eight()
@@ -154,9 +181,11 @@ def save(figure: Figure, name: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=[*method_names(), "created", "checks"])
+    parser.add_argument("names", nargs="*", default=[*method_names(), "created", "local", "checks"])
     for name in parser.parse_args().names:
-        {"created": draw_created, "checks": draw_checks}.get(name, lambda name=name: draw_method(name))()
+        {"created": draw_created, "local": draw_local, "checks": draw_checks}.get(
+            name, lambda name=name: draw_method(name)
+        )()
 
 
 if __name__ == "__main__":
