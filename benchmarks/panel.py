@@ -4,10 +4,10 @@
     python benchmarks/panel.py magnetic-tile --set vary=flip,light
     python benchmarks/panel.py --table
 
-`SET:CLASS` takes that class for normal, all others of the test set are anomalous (4,000 images of it, drawn at random);
-`magnetic-tile` is scored on its part `dev`. The rule (weights by created anomalies, squared) was chosen on classes 3 and
-7 of the three sets and on `dev`; other classes were not looked at. Lines go to results/panel.jsonl, `--table` writes
-results/panel.md.
+`SET:CLASS` takes that class for normal, all others of the test set are anomalous (4,000 of its images, drawn at random);
+`magnetic-tile` is scored on its part `dev`. The rule (weights by created anomalies, squared) was chosen on classes 3
+and 7 of the three sets and on `dev`; other classes were not looked at. Lines go to results/panel.jsonl, `--table`
+writes results/panel.md.
 """
 
 from __future__ import annotations
