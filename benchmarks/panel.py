@@ -4,7 +4,7 @@
     python benchmarks/panel.py magnetic-tile --set vary=flip,light
     python benchmarks/panel.py --table
 
-`SET:CLASS` takes that class for normal, all others of the test set are anomalous (4,000 of its images, drawn at random);
+`SET:CLASS` takes that class for normal, all others of the test set are anomalous (4,000 of its images);
 `magnetic-tile` is scored on its part `dev`. The rule (weights by created anomalies, squared) was chosen on classes 3
 and 7 of the three sets and on `dev`; other classes were not looked at. Lines go to results/panel.jsonl, `--table`
 writes results/panel.md.
@@ -35,8 +35,9 @@ from amiss.metrics import Ranking
 RESULTS = Path(__file__).parent.parent / "results"
 LINES = RESULTS / "panel.jsonl"
 MOST_IMAGES = 4000
-CHOSEN_ON = {f"{name}:{digit}" for name in ("mnist", "fashion-mnist", "cifar-10") for digit in (3, 7)} | {
-    "magnetic-tile"
+CHOSEN_ON = {
+    "magnetic-tile",
+    *(f"{name}:{digit}" for name in ("mnist", "fashion-mnist", "cifar-10") for digit in (3, 7)),
 }
 
 
@@ -77,8 +78,8 @@ def table() -> str:
     text = [
         "# The panel and its members",
         "",
-        "AUROC in % on images that nothing was learnt from, seed 0; in brackets the member's weight. *Chosen on*: the rule "
-        "by which members are weighed was chosen with these anomalies in sight.",
+        "AUROC in % on images that nothing was learnt from, seed 0; in brackets the member's weight. *Chosen on*: the "
+        "rule by which members are weighed was chosen with these anomalies in sight.",
         "",
         "| set | " + " | ".join(names) + " | best member | panel | difference | chosen on | seconds a fit |",
         "|" + " --- |" * (len(names) + 6),
@@ -87,9 +88,10 @@ def table() -> str:
         best = max(row["members"].values())
         weights = {each["name"]: each["weight"] for each in row["facts"]}
         cells = [f"{100 * row['members'][name]:.1f} ({weights[name]:.2f})" for name in names]
+        chosen = "yes" if row["set"] in CHOSEN_ON else "no"
         text.append(
             f"| {row['set']} | {' | '.join(cells)} | {100 * best:.1f} | {100 * row['panel']:.1f} | "
-            f"{100 * (row['panel'] - best):+.1f} | {'yes' if row['set'] in CHOSEN_ON else 'no'} | {row['seconds']:.0f} |"
+            f"{100 * (row['panel'] - best):+.1f} | {chosen} | {row['seconds']:.0f} |"
         )
     text += ["", "Commands:", "", *sorted({f"    {row['command']}" for row in rows}), ""]
     text += [f"Machine: {', '.join(sorted({row['machine'] for row in rows}))}. Seconds were taken on one core."]
