@@ -78,6 +78,13 @@ def test_members_are_told_their_settings() -> None:
     assert {member.epochs for member in members.values()} == {2}
 
 
+def test_where_images_lie_any_way_round_a_turned_one_is_no_anomaly() -> None:
+    turned, upright = (amiss.Panel(vary=vary)._members() for vary in ("rotate,light", "none"))
+    assert turned["adacl"].get_params()["anomalies"] == "cut_paste,puzzle"
+    assert upright["adacl"].get_params()["anomalies"] == amiss.ADACL().anomalies
+    assert turned["located_adacl"].get_params()["vary"] == "rotate,light"
+
+
 def test_labelled_anomalies_reach_the_members_that_can_use_them() -> None:
     bad = task().unseen[task().anomalous][:10]
     panel = amiss.Panel(members="located_adacl,pca", told="located_adacl.steps=5", epochs=1)

@@ -18,6 +18,7 @@ from ..errors import UsageError
 from ..files import make_folder
 from ..progress import Progress
 from . import get_method, method_names
+from .adacl import ADACL
 from .base import Detector, Trained
 from .labelled import Labelled
 from .settings import parse_settings, setting, settings_of
@@ -182,13 +183,13 @@ class Panel(Detector):
         """Created anomalies of both sorts: of the whole image (as in ADACL), and local ones."""
         import torch
 
-        from ..anomalies.created import CREATORS, create_anomalies
+        from ..anomalies.created import create_anomalies
         from ..anomalies.local import KINDS, LocalAnomalies
 
         generator = torch.Generator().manual_seed(self.seed)
         chosen = torch.arange(max(_FEWEST_PROBES, min(len(images), _MOST_PROBES))) % len(images)
         repeated = torch.from_numpy(to_float(images[chosen.numpy()]))
-        whole = create_anomalies(repeated, generator, list(CREATORS))
+        whole = create_anomalies(repeated, generator, self._whole_kinds())
         local, changed = LocalAnomalies(KINDS, ["hard", "soft"]).create(repeated, generator)
         visible = changed.flatten(1).any(dim=1)
         return [part.numpy() for part in (whole, local[visible]) if len(part)]
@@ -203,6 +204,12 @@ class Panel(Detector):
             {what: torch.cat([part[number][what] for part in parts]) for what in parts[0][number]}
             for number in range(len(panel.members))
         ]
+
+    def _whole_kinds(self) -> list[str]:
+        """Kinds of ADACL's created anomalies; where images lie any way round, a turned one is none."""
+        turned = ["rotation", "mix_up"]
+        kinds = ADACL().anomalies.split(",")
+        return [kind for kind in kinds if "rotate" not in self.vary or kind not in turned]
 
     def _names(self) -> list[str]:
         return [name.strip() for name in self.members.split(",")]
@@ -221,6 +228,7 @@ class Panel(Detector):
             shared = {each: getattr(self, each) for each in _SHARED}
             shared |= {"epochs": self.epochs} if self.epochs else {}
             shared |= {"vary": self.vary} if "vary" in settings_of(kind) else {}
+            shared |= {"anomalies": ",".join(self._whole_kinds())} if name == "adacl" else {}
             shared |= parse_settings(kind, pairs)
             members[name] = kind(**shared)
         return members
