@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -104,3 +106,19 @@ def test_bad_settings_are_explained() -> None:
     ):
         with pytest.raises(UsageError, match=word):
             amiss.Panel(**settings).fit(task().normal)
+
+
+def test_a_fresh_fit_leaves_nothing_of_an_older_one_to_resume(tmp_path: Path) -> None:
+    def panel(seed: int) -> amiss.Panel:
+        return amiss.Panel(members="adacl,pca", told="adacl.fewest_steps=3", epochs=2, seed=seed)
+
+    def break_off(task: str, done: int, total: int, detail: str) -> None:
+        if task == "adacl: fit":
+            raise KeyboardInterrupt
+
+    images = task().normal[:60]
+    panel(1).fit(images, work_dir=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        panel(2).fit(images, work_dir=tmp_path, progress=break_off)
+    resumed = panel(2).fit(images, work_dir=tmp_path, resume=True)
+    np.testing.assert_array_equal(resumed.score(images).scores, panel(2).fit(images).score(images).scores)

@@ -433,7 +433,7 @@ class Detector(metaclass=Settable):
                 )
             return
         make_folder(work_dir)
-        for old in work_dir.glob("stage-*"):
+        for old in work_dir.rglob("stage-*"):  # members of a panel have folders of their own
             old.unlink()
         path.write_text(json.dumps(claim), encoding="utf-8")
 
