@@ -84,7 +84,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def quick_fit(self: Detector, *arguments: Any, **options: Any) -> Detector:
         few = {"epochs": 1, "fewest_steps": 2, "negative_epochs": 1, "svdd_epochs": 1, "detector_epochs": 1}
-        few |= {"steps": 2, "told": "located_adacl.steps=2;adacl.fewest_steps=2"}
+        members = getattr(self, "members", "").split(",")
+        told = {"located_adacl": "located_adacl.steps=2", "adacl": "adacl.fewest_steps=2"}
+        few |= {"steps": 2, "told": ";".join(told[name] for name in members if name in told) or "none"}
         self.set_params(**{name: few[name] for name in settings_of(type(self)) if name in few})
         return fit(self, *arguments, **options)
 
