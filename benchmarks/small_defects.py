@@ -4,10 +4,13 @@
     python benchmarks/small_defects.py pca knn gradient pixel_zscore
     python benchmarks/small_defects.py patch_memory --set features=FILE --name 'patch_memory on MobileNetV2'
     python benchmarks/small_defects.py located_adacl --set vary=flip,light --labelled 0 1 5 10 50
+    python benchmarks/small_defects.py patch_memory --set features=FILE --impure 0 1 5 10
+    python benchmarks/small_defects.py padim pyod_autoencoder --rivals PYTHON
     python benchmarks/small_defects.py --table
 
-With `--labelled`, so many defects with their masks are learnt from. They are those of tiles of `dev` that are set aside
-for this, the same for every number, and figures are of the other tiles of `dev`.
+With `--labelled`, so many defects with their masks are learnt from. They are those of tiles of `dev` that are set
+aside for this, the same for every number, and figures are of the other tiles of `dev`. With `--impure`, so many percent
+of the images that are learnt from as good are such defects. `--rivals` names a Python that has anomalib and pyod.
 
 The split is that of groups.csv: six exposures of one tile stay together. Choices are made on `dev`, the default;
 `--part test` is for the last run. Each fit appends a line to results/small_defects.jsonl and is not repeated, so a
@@ -17,10 +20,13 @@ broken run goes on where it stopped; `--table` writes results/small_defects.md.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import json
 import os
+import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -31,33 +37,38 @@ import numpy as np
 import amiss
 from amiss import versions
 from amiss.data import Collection
+from amiss.data.masks import read_mask
+from amiss.data.stack import load_stack
 from amiss.detectors import get_method
 from amiss.detectors.base import Detector
 from amiss.detectors.settings import parse_settings
 from amiss.evaluation import evaluate_model
 from amiss.maps import smoothed
+from amiss.metrics import Ranking, localisation
 from amiss.scoring import score_collection
 
 RESULTS = Path(__file__).parent.parent / "results"
 LINES = RESULTS / "small_defects.jsonl"
 KINDS = ("blowhole", "break", "crack", "fray", "uneven")
-_SET_ASIDE = 50
+_SET_ASIDE, _IMPURE = 50, 60
 SEEDLESS = ("pca", "knn", "gradient", "pixel_zscore", "ocsvm")
 
 
-def set_aside(count: int) -> tuple[Collection, Collection]:
-    """The first `count` of 50 defects of `dev`, kinds in turn, and the images of all tiles that hold none of the 50."""
+def set_aside(count: int, pool_size: int = _SET_ASIDE) -> tuple[Collection, Collection]:
+    """The first `count` of some defects of `dev`, kinds in turn, and the images of all tiles that hold none of them."""
     dev = amiss.open_images("magnetic-tile:dev", "eval")
     groups = sorted({item.group for item in dev if item.anomalous and item.group})
     order = np.random.default_rng(0).permutation(len(groups))
     taken: set[str] = set()
     for number in order:
-        if sum(bool(item.anomalous) and item.group in taken for item in dev) >= _SET_ASIDE:
+        if sum(bool(item.anomalous) and item.group in taken for item in dev) >= pool_size:
             break
         taken.add(groups[number])
     pool = [item for item in dev if item.anomalous and item.group in taken]
     by_kind = {kind: [item for item in pool if item.kind == kind] for kind in KINDS}
     turns = [item for items in itertools.zip_longest(*by_kind.values()) for item in items if item is not None]
+    if len(turns) < count:
+        raise SystemExit(f"{count} defects are asked for, and {len(turns)} are set aside")
     return Collection(turns[:count], "defects set aside"), dev.where(lambda item: item.group not in taken)
 
 
@@ -80,17 +91,23 @@ def measure(detector: Detector, images: Collection) -> dict[str, Any]:
     }
 
 
-def run(method: str, seed: int, pairs: list[str], part: str, labelled: int | None) -> dict[str, Any]:
+def run(
+    method: str, seed: int, pairs: list[str], part: str, labelled: int | None, impure: int | None
+) -> dict[str, Any]:
     kind = get_method(method)
     images = amiss.open_images(f"magnetic-tile:{part}", "eval")
-    anomalies = None
+    anomalies, normal = None, amiss.open_images("magnetic-tile:train", "fit")
+    if impure is not None:
+        bad, images = set_aside(round(len(normal) * impure / (100 - impure)), _IMPURE)
+        taken_for_good = [dataclasses.replace(item, anomalous=False, kind=None) for item in bad]
+        normal = Collection([*normal, *taken_for_good], normal.title)
     if labelled is not None:
         known, images = set_aside(labelled)
         anomalies = known if len(known) else None
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        detector = kind(seed=seed, **parse_settings(kind, pairs)).fit("magnetic-tile:train", anomalies=anomalies)
+        detector = kind(seed=seed, **parse_settings(kind, pairs)).fit(normal, anomalies=anomalies)
     seconds = time.perf_counter() - start
     start = time.perf_counter()
     figures = measure(detector, images)
@@ -100,6 +117,51 @@ def run(method: str, seed: int, pairs: list[str], part: str, labelled: int | Non
         "fit_seconds": round(seconds, 1),
         "score_seconds": round(time.perf_counter() - start, 1),
         "members": detector.member_facts() if hasattr(detector, "member_facts") else None,
+    }
+
+
+def run_rival(method: str, seed: int, part: str, python: str) -> dict[str, Any]:
+    """The same figures of another library's method, which learns from training and stop part of the same split."""
+    fitted = get_method("pca")().fit("magnetic-tile:train")  # for its preprocessing
+    known = set(fitted.splits_["calibrate"]["images"])
+    learnt = load_stack(amiss.open_images("magnetic-tile:train", "fit").normal, fitted.preprocessing_)
+    stack = load_stack(amiss.open_images(f"magnetic-tile:{part}", "eval"), fitted.preprocessing_)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        np.save(folder / "train.npy", learnt.images[[digest not in known for digest in learnt.digests]])
+        np.save(folder / "test.npy", stack.images)
+        start = time.perf_counter()
+        script = Path(__file__).with_name("rivals.py")
+        subprocess.run([python, script, method, folder, str(seed)], check=True, capture_output=True, cwd=folder)
+        seconds = time.perf_counter() - start
+        scores = np.load(folder / "scores.npy")
+        maps = np.load(folder / "maps.npy") if (folder / "maps.npy").exists() else None
+    labels = np.array([bool(item.anomalous) for item in stack.items])
+    kinds = np.array([item.kind for item in stack.items])
+    places: dict[str, float | None] = {"pixel_auroc": None, "au_pro": None}
+    if maps is not None:
+        masks = [
+            read_mask(item.mask, fitted.preprocessing_)
+            if item.anomalous and item.mask
+            else np.zeros(maps.shape[1:], bool)
+            for item in stack.items
+        ]
+        places = dict(localisation(list(maps), masks))
+    return {
+        "auroc": float(Ranking(scores, labels).auroc()),
+        "kinds": {
+            kind: float(Ranking(scores[chosen], labels[chosen]).auroc())
+            for kind in KINDS
+            for chosen in [~labels | (kinds == kind)]
+        },
+        **places,
+        "false_alarms": None,
+        "good_maps_showing": None,
+        "n": [int((~labels).sum()), int(labels.sum())],
+        "size": list(fitted.preprocessing_.shape),
+        "fit_seconds": round(seconds, 1),
+        "score_seconds": None,
+        "members": None,
     }
 
 
@@ -117,6 +179,7 @@ def table() -> str:
         "test": "test",
         "dev": "dev",
         "dev, labelled": "Labelled defects: the tiles of dev that are not set aside",
+        "dev, impure": "Defects among the images that are learnt from as good: the tiles of dev that are not set aside",
     }
     for part, title in titles.items():
         here = [row for row in rows if row["part"] == part]
@@ -146,7 +209,7 @@ def table() -> str:
                 *(_percent([row["kinds"].get(kind) for row in mine]) for kind in KINDS),
                 _percent([row["pixel_auroc"] for row in mine]),
                 _percent([row["au_pro"] for row in mine]),
-                _percent([row["false_alarms"] for row in mine]) + " %",
+                _percent([row["false_alarms"] for row in mine]),
                 _percent([row["good_maps_showing"] for row in mine]),
                 f"{np.median([row['fit_seconds'] for row in mine]):.0f}",
             ]
@@ -173,7 +236,9 @@ def main() -> None:
     parser.add_argument("--part", choices=("dev", "test"), default="dev")
     parser.add_argument("--set", dest="pairs", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--labelled", type=int, nargs="+", default=[None], help="numbers of labelled defects")
+    parser.add_argument("--impure", type=int, nargs="+", default=[None], help="percent of defects among the good")
     parser.add_argument("--name", help="what the table calls it; without it, the method and its settings")
+    parser.add_argument("--rivals", metavar="PYTHON", help="the methods are of rivals.py, run by this interpreter")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
@@ -181,19 +246,30 @@ def main() -> None:
     lines = LINES.read_text().splitlines() if LINES.exists() else []
     done = {(row["name"], row["seed"], row["part"]) for row in map(json.loads, lines)}
     command = "python benchmarks/small_defects.py " + " ".join(
-        "features=FILE" if word.startswith("features=") else f"'{word}'" if " " in word else word
+        "features=FILE"
+        if word.startswith("features=")
+        else "PYTHON"
+        if word == options.rivals
+        else f"'{word}'"
+        if " " in word
+        else word
         for word in sys.argv[1:]
     )
-    for method, labelled in itertools.product(options.methods, options.labelled):
+    for method, labelled, impure in itertools.product(options.methods, options.labelled, options.impure):
         name = options.name or " ".join([method, *shown])
         part = options.part
         if labelled is not None:
             name, part = f"{name}, {labelled} labelled", "dev, labelled"
+        if impure is not None:
+            name, part = f"{name}, {impure} % impure", "dev, impure"
         for seed in [0] if method in SEEDLESS else options.seeds:
             if (name, seed, part) in done:
                 continue
             line = {"name": name, "method": method, "settings": shown, "seed": seed, "part": part}
-            line |= run(method, seed, options.pairs, options.part, labelled)
+            if options.rivals:
+                line |= run_rival(method, seed, part, options.rivals)
+            else:
+                line |= run(method, seed, options.pairs, options.part, labelled, impure)
             line |= {"machine": versions.machine(), "amiss": amiss.__version__, "command": command}
             with LINES.open("a") as file:
                 file.write(json.dumps(line) + "\n")

@@ -63,7 +63,7 @@ def evaluate_model(
             f"{collection.title} has no labels; put normal images in good/ and anomalies in folders beside it, "
             "or name the normal class of a known set (mnist:test:normal=3)"
         )
-    parts = ("train", "stop", "calibrate", "labelled")
+    parts = ("train", "stop", "calibrate", "labelled", "discarded")
     fitted_on = {digest for part in parts for digest in detector.splits_.get(part, {}).get("images", ())}
     collector = ReportCollector(detector, f"Evaluation on {collection.title}") if collect else None
     rows: list[Row] = []

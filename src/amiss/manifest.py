@@ -44,6 +44,7 @@ class SplitFacts(_Strict):
     calibrate: Part
     source: str
     labelled: Part | None = None
+    discarded: Part | None = None
 
 
 class StageRecord(_Strict):

@@ -225,7 +225,10 @@ def _calibration(detector: Detector, given: Images | None, good: Stack, bad: Sta
         if len({stack.digests[index] for index in named}) == len(part["images"]):
             stack = _chosen(stack, named)  # a folder that holds them, and perhaps images the model was trained on
     used = {digest for name in ("train", "stop") for digest in detector.splits_[name]["images"]}
-    used |= {*good.digests, *bad.digests} | set(detector.splits_.get("labelled", {}).get("images", ()))
+    used |= {*good.digests, *bad.digests}
+    used |= {
+        digest for name in ("labelled", "discarded") for digest in detector.splits_.get(name, {}).get("images", ())
+    }
     related = {item.group for part in (good, bad) for item in part.items if item.group}
     first: dict[str, int] = {}
     for index, digest in enumerate(stack.digests):

@@ -38,7 +38,7 @@ def test_fit_teach_eval(tmp_path: Path, run: Run) -> None:
     told = json.loads(run("teach", str(model), *arguments, "--out", str(taught), "--json").well().out)
     assert told["normal"] == told["anomalous"] == 7
     assert "1 lesson" in run("info", str(taught)).well().out
-    refused = run("fit", str(good), "--out", str(model), "--anomalies", str(bad))
+    refused = run("fit", str(good), "--out", str(model), "--method", "adacl", "--anomalies", str(bad))
     assert refused.code == 2
     assert "adnl" in refused.err
     learnt = run(

@@ -138,6 +138,12 @@ class Detector(metaclass=Settable):
     patch: str = setting("none", "score overlapping patches: none, SIZE or SIZE:STRIDE in pixels")
     patch_score: str = setting("max", "an image's score from its patches'", choices=("max", "top_mean"))
     patch_top: int = setting(5, "patches that top_mean averages, the highest ones", low=1)
+    discard: float = setting(
+        0.0,
+        "share of the training images, the strangest, that are left out first: for impure normals",
+        low=0.0,
+        high=0.5,
+    )
     device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda", "mps"))
     precision: str = setting("auto", "of training", choices=("auto", "float32", "bfloat16"))
 
@@ -245,7 +251,7 @@ class Detector(metaclass=Settable):
         splits = dataclasses.replace(splits, calibrate=_without_copies(splits.calibrate, stack.digests))
         labelled = Labelled.load(anomalies, validation, preprocessing, stack.digests, progress)
         run_folder = Path(work_dir) if work_dir else None
-        found = self._learn(preprocessing, stack, splits, labelled, run_folder, resume, progress)
+        splits, found = self._learn(preprocessing, stack, splits, labelled, run_folder, resume, progress)
         self._record(collection, stack, splits, labelled, found)  # last: a fit that fails leaves an older one whole
         for sentence in found:
             warnings.warn(sentence, DegenerateTrainingWarning, stacklevel=2)
@@ -278,11 +284,19 @@ class Detector(metaclass=Settable):
         work_dir: Path | None,
         resume: bool,
         progress: Progress,
-    ) -> list[str]:
+    ) -> tuple[Splits, list[str]]:
         self.backbone_graph_: bytes | None = self._read_backbone()
         self.features_ = self._settled_features(preprocessing.shape, stack.images[splits.train])
         if work_dir is not None:
             self._claim(work_dir, resume, stack, labelled, preprocessing)
+        self._discarded: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        if self.discard:
+            from .discard import without_strangest
+
+            def train(parts: Splits, folder: Path | None, told: Progress) -> Trained:
+                return self._train(preprocessing, stack, parts, labelled, folder, resume, told)
+
+            splits, self._discarded = without_strangest(self, self.discard, stack, splits, work_dir, progress, train)
         trained = self._train(preprocessing, stack, splits, labelled, work_dir, resume, progress)
         self.preprocessing_ = preprocessing
         self.training_: dict[str, Any] = trained.record
@@ -294,7 +308,7 @@ class Detector(metaclass=Settable):
         self._calibration_images: NDArray[Any] | None = stack.images[splits.calibrate]
         self._reference = stack.images[splits.train[:_REFERENCES]]
         self._calibrate()
-        return trained.warnings
+        return splits, trained.warnings
 
     def _train(
         self,
@@ -476,6 +490,16 @@ class Detector(metaclass=Settable):
                 "digest": digest_of(labelled.digests),
                 "images": labelled.digests,
             }
+        if len(self._discarded):
+            names = [stack.items[index].name for index in self._discarded]
+            digests = [stack.digests[index] for index in self._discarded]
+            self.splits_["discarded"] = {
+                "count": len(names),
+                "digest": digest_of(digests),
+                "images": digests,
+                "names": names,
+            }
+            self.notes_.append(f"{len(names)} training images, the strangest, were left out; the first: {names[0]}")
         self.splits_["source"] = collection.title
         names = [stack.items[index].name for index in splits.calibrate]
         self.splits_["calibrate"]["names"] = names
@@ -627,15 +651,24 @@ class Detector(metaclass=Settable):
     @property
     def scoring_batch_(self) -> int:
         """Images scored together: as many as make about four million values, from 1 to 256."""
-        channels, height, width = self.preprocessing_.shape
+        return self._scoring_batch(self.preprocessing_.shape)
+
+    def _scoring_batch(self, shape: tuple[int, ...]) -> int:
+        channels, height, width = shape
         values = channels * height * width
         if self.patch != "none":
             side, stride = parse_patch(self.patch)
             values *= max(1, side // stride) ** 2
         return max(1, min(256, (4 << 20) // values))
 
+    def score_prepared(self, scorer: nn.Module, images: NDArray[Any]) -> NDArray[np.float32]:
+        """(n,) scores that a scorer of this method, not taken into use, gives to prepared images (n, c, h, w)."""
+        from ..engines.torch_engine import TorchEngine
+
+        return self._run_all(TorchEngine(scorer, "float32", self.device), images).scores
+
     def _run_all(self, engine: Engine, images: NDArray[Any]) -> Output:
-        step = self.scoring_batch_
+        step = self._scoring_batch(images.shape[1:])
         outputs = [engine.run(to_float(images[begin : begin + step])) for begin in range(0, len(images), step)]
         maps = [output.maps for output in outputs if output.maps is not None]
         return Output(np.concatenate([output.scores for output in outputs]), np.concatenate(maps) if maps else None)
