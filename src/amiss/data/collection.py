@@ -25,6 +25,9 @@ class Item:
         anomalous: True, False, or None where no label is known.
         group: images of one group (one item, tile or video) are never divided between splits.
         mask: the file of the pixel mask of the defect, where there is one.
+        video: what the video is called of which this is a frame; frames of one video follow each other.
+        time: seconds from the start of the video, where they are known.
+        in_order: one thread reads such items fastest, one after the other.
     """
 
     name: str
@@ -33,6 +36,9 @@ class Item:
     anomalous: bool | None = None
     group: str | None = None
     mask: Path | None = None
+    video: str | None = None
+    time: float | None = None
+    in_order: bool = False
 
 
 class LazyItems(Sequence[Item]):

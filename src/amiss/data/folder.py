@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple
 
 from amiss.data.collection import Collection, Item, LazyItems
 from amiss.data.decode import SUFFIXES, is_image_name, read_image
+from amiss.data.video import is_video_name, with_frames
 from amiss.errors import DataError, UsageError
 
 #: What images are opened for: it decides which part of a folder is taken, see `folder_collection`.
@@ -71,6 +72,8 @@ def folder_collection(path: str | os.PathLike[str], purpose: Purpose) -> Collect
     names, rows, left_out = _listed(root, starts)
     notes += left_out
     collection = Collection(layout.items(names, purpose, rows), os.path.basename(os.path.abspath(root)), tuple(notes))
+    if any(is_video_name(name) for name in names):
+        collection = with_frames(collection)
     return _labelled(collection, root) if purpose == "eval" else collection
 
 
@@ -110,14 +113,14 @@ def glob_collection(pattern: str) -> Collection:
         DataError: no image file matches.
     """
     matches = [name for name in _expand(pattern) if os.path.isfile(name)]
-    names = [name for name in matches if is_image_name(name)]
+    names = [name for name in matches if is_image_name(name) or is_video_name(name)]
     if not names:
         found = f"{len(matches)} files, but no images ({', '.join(SUFFIXES)})" if matches else "no files"
         raise DataError(f"the pattern {pattern} matches {found}; check it, or give a folder")
     names.sort(key=natural_key)
     ignored = len(matches) - len(names)
     notes = (f"{ignored} files that are not images were left out",) if ignored else ()
-    return Collection([_unlabelled(name) for name in names], pattern, notes)
+    return with_frames(Collection([_unlabelled(name) for name in names], pattern, notes))
 
 
 def file_collection(paths: Iterable[str | os.PathLike[str]]) -> Collection:
@@ -348,7 +351,7 @@ def _walk(root: str, start: str) -> tuple[list[str], int]:
                 # A folder that is one of those above it is a loop; ground_truth beside test holds masks.
                 if real not in above and not (entry.name == "ground_truth" and "test" in folders):
                     stack.append((name, (*above, real)))
-            elif is_image_name(entry.name) and (entry.is_file() or entry.is_symlink()):
+            elif (is_image_name(entry.name) or is_video_name(entry.name)) and (entry.is_file() or entry.is_symlink()):
                 images.append(name)
             elif name != "groups.csv":
                 others += 1

@@ -20,6 +20,7 @@ from amiss.data.collection import Collection
 from amiss.data.decode import SUFFIXES, is_image_name
 from amiss.data.folder import Purpose, file_collection, folder_collection, glob_collection
 from amiss.data.known import known_sets, open_known
+from amiss.data.video import VIDEO_ENDINGS, is_video_name, video_collection
 from amiss.errors import DataError, UsageError
 
 #: One source given by name: a path, a glob, or a known set such as `mnist:test:normal=3`.
@@ -107,8 +108,10 @@ def _open_file(name: str) -> Collection:
         return load_array_file(name)
     if is_image_name(name):
         return file_collection([name])
-    endings = ", ".join((*SUFFIXES, *ARRAY_ENDINGS))
-    raise DataError(f"{name} is neither an image nor an array file; its name must end in one of {endings}")
+    if is_video_name(name):
+        return video_collection(name)
+    endings = ", ".join((*SUFFIXES, *VIDEO_ENDINGS, *ARRAY_ENDINGS))
+    raise DataError(f"{name} is neither an image, a video nor an array file; its name must end in one of {endings}")
 
 
 def _open_several(sources: Sequence[str], purpose: Purpose) -> Collection:

@@ -47,10 +47,10 @@ def digest(image: NDArray[Any]) -> str:
     return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()[:16]
 
 
-def prepare_item(item: Item, preprocessing: Preprocessing) -> Prepared:
-    """Read and prepare one image; what goes wrong with it becomes its error."""
+def prepare_item(item: Item, preprocessing: Preprocessing, pixels: Pixels | None = None) -> Prepared:
+    """Read one image, unless its pixels are given, and prepare it; what goes wrong with it becomes its error."""
     try:
-        image = preprocessing.prepare(item.read())
+        image = preprocessing.prepare(item.read() if pixels is None else pixels)
     except (DataError, OSError) as error:
         return Prepared(item, None, error=str(error))
     return Prepared(item, image, digest(image))
@@ -62,7 +62,7 @@ def stream(items: Iterable[Item], preprocessing: Preprocessing, ahead: int = 64)
     with ThreadPoolExecutor(max_workers=cpu_count(), thread_name_prefix="amiss-read") as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(prepare_item, item, preprocessing))
+                waiting.append(_submitted(pool, item, preprocessing))
                 if len(waiting) >= ahead:
                     yield waiting.popleft().result()
             while waiting:
@@ -70,6 +70,17 @@ def stream(items: Iterable[Item], preprocessing: Preprocessing, ahead: int = 64)
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _submitted(pool: ThreadPoolExecutor, item: Item, preprocessing: Preprocessing) -> Future[Prepared]:
+    if not item.in_order:
+        return pool.submit(prepare_item, item, preprocessing)
+    try:
+        return pool.submit(prepare_item, item, preprocessing, item.read())
+    except (DataError, OSError) as error:
+        failed: Future[Prepared] = Future()
+        failed.set_result(Prepared(item, None, error=str(error)))
+        return failed
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from amiss.data.arrays import array_collection, read_idx
-from amiss.data.collection import Collection
+from amiss.data.collection import Collection, Item
+from amiss.data.decode import is_image_name, read_image
 from amiss.data.locate import Progress, cache_folder, checksum, fetch, find
 from amiss.errors import DataError, MissingDataError, UsageError
 
@@ -162,3 +165,55 @@ class IdxSet(KnownSet):
         return array_collection(
             images, f"{self.name}:{split}", kinds=[self.classes[label] for label in labels.tolist()]
         )
+
+
+class UcsdSet(KnownSet):
+    """UCSD's pedestrian walkways, in the official folders: one of numbered frames for each clip, `TestNNN_gt` masks.
+
+    Copies whose frames or masks have another ending (`.jpg` or `.png` for `.tif` and `.bmp`) are read as well.
+    """
+
+    source = "http://www.svcl.ucsd.edu/projects/anomaly/dataset.html"
+    licence = "free for research with citation; Mahadevan et al., CVPR 2010"
+    classes = ("good", "anomaly")
+    files = ("Train", "Test")
+
+    def read(self, location: Path, split: str) -> Collection:
+        base = location / split.capitalize()
+        clips = sorted(path for path in base.glob(f"{split.capitalize()}[0-9][0-9][0-9]") if path.is_dir())
+        if not clips:
+            raise DataError(f"{base} holds no folders {base.name}001, {base.name}002, ...; fetch {self.source} again")
+        anomalous = self._labels(base, len(clips)) if split == "test" else [set[int]() for _ in clips]
+        items, lossy = [], False
+        for clip, marked in zip(clips, anomalous, strict=True):
+            frames = sorted((path for path in clip.iterdir() if is_image_name(path.name)), key=lambda p: p.name)
+            masks = {path.stem: path for path in clip.with_name(f"{clip.name}_gt").glob("*.*")}
+            lossy = lossy or any(path.suffix.lower() in (".jpg", ".jpeg") for path in frames)
+            for number, path in enumerate(frames, start=1):
+                bad = number in marked
+                items.append(
+                    Item(
+                        path.as_posix(),
+                        partial(read_image, path.as_posix()),
+                        kind=self.classes[bad],
+                        anomalous=bad,
+                        group=clip.name,
+                        mask=masks.get(path.stem) if bad else None,
+                        video=clip.name,
+                    )
+                )
+        notes = ("the frames are a lossy (JPEG) copy of the original's",) if lossy else ()
+        return Collection(items, f"{self.name}:{split}", notes)
+
+    def _labels(self, base: Path, clips: int) -> list[set[int]]:
+        """Of each clip the anomalous frames, counted from 1, as the official Matlab script lists them."""
+        script = next(iter(sorted(base.glob("UCSDped*.m"))), None)
+        if script is None:
+            raise DataError(f"{base} holds no UCSDped*.m with the labels of the frames; fetch {self.source} again")
+        lines = [line for line in script.read_text(encoding="utf-8").splitlines() if "gt_frame" in line]
+        if len(lines) != clips:
+            raise DataError(f"{script} labels {len(lines)} clips, but {base} holds {clips}; fetch {self.source} again")
+        return [
+            {frame for first, last in re.findall(r"(\d+)\s*:\s*(\d+)", line) for frame in range(int(first), int(last) + 1)}
+            for line in lines
+        ]
