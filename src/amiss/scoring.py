@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .data import Collection, Item
+from .data.clips import PassingClips, video_of
 from .data.preprocessing import to_float
 from .data.stack import Prepared, stream
 
@@ -44,7 +45,11 @@ def score_collection(detector: Detector, collection: Collection, batch_size: int
     """Rows in the order of the collection; holds a few batches at a time, whatever the number of images."""
     size = batch_size or detector.scoring_batch_
     batch: list[Prepared] = []
+    clips = PassingClips(detector.clip_length) if detector.clip_length > 1 else None
     for prepared in stream(collection, detector.preprocessing_, ahead=max(2 * size, 16)):
+        if clips is not None and prepared.image is not None:
+            clip = clips.push(video_of(prepared.item), prepared.image)
+            prepared = replace(prepared, image=clip)
         batch.append(prepared)
         if len(batch) == size:
             yield from _score_batch(detector, batch)

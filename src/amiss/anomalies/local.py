@@ -66,7 +66,7 @@ class LocalAnomalies:
         chosen = images[torch.randint(len(images), (count,), generator=generator)].cpu()
         others = images[torch.randint(len(images), (count,), generator=generator)].cpu()
         filling = _moved(others, generator)
-        mask = _regions(count, images.shape[2:], torch.zeros(count, dtype=torch.bool), generator, chosen.device)
+        mask = regions(count, images.shape[2:], torch.zeros(count, dtype=torch.bool), generator, chosen.device)
         blended = torch.stack([_cloned(*each) for each in zip(filling, chosen, mask, strict=True)])
         self._bank = blended, _visible(chosen, blended, mask)
 
@@ -79,7 +79,7 @@ class LocalAnomalies:
         n = len(images)
         kind = torch.randint(len(self._kinds), (n,), generator=generator)
         thin = torch.tensor([each == "scar" for each in self._kinds])[kind]
-        mask = _regions(n, images.shape[2:], thin, generator, images.device)
+        mask = regions(n, images.shape[2:], thin, generator, images.device)
         filling = images.clone()
         for number, name in enumerate(self._kinds):
             where = (kind == number).nonzero()[:, 0].to(images.device)
@@ -87,8 +87,8 @@ class LocalAnomalies:
                 filling[where] = _FILLINGS[name](images, where, mask[where], generator).clamp(0, 1)
         edge = torch.randint(len(self._edges), (n,), generator=generator)
         soft = torch.tensor([each != "hard" for each in self._edges])[edge].to(images.device)
-        opacity = _between(0.5, 1, generator, n, 1, 1, 1).to(images.device)
-        cover = torch.where(soft[:, None, None, None], _softened(mask), mask) * opacity
+        opacity = between(0.5, 1, generator, n, 1, 1, 1).to(images.device)
+        cover = torch.where(soft[:, None, None, None], softened(mask), mask) * opacity
         created = images + cover * (filling - images)
         changed = _visible(images, created, cover > 0.1)
         if self._bank is not None:
@@ -113,7 +113,7 @@ def paste_defects(images: Tensor, defects: Tensor, masks: Tensor, generator: Gen
     moved = _moved(torch.cat([defects, masks.to(defects)], dim=1), generator)
     filling, mask = moved[:, :-1], (moved[:, -1:] > 0.5).to(images)
     soft = (torch.rand(len(images), generator=generator) < 0.5).to(images.device)
-    cover = torch.where(soft[:, None, None, None], _softened(mask), mask)
+    cover = torch.where(soft[:, None, None, None], softened(mask), mask)
     created = images + cover * (filling - images)
     return created, _visible(images, created, cover > 0.1)
 
@@ -136,31 +136,33 @@ def described(before: Tensor, after: Tensor, size: Sequence[int]) -> Tensor:
     return torch.cat([10 * mean(change), 10 * variance(change).sqrt(), contrast], dim=1)
 
 
-def _between(low: float, high: float, generator: Generator, *shape: int) -> Tensor:
+def between(low: float, high: float, generator: Generator, *shape: int) -> Tensor:
+    """Uniform random numbers on the CPU."""
     return low + (high - low) * torch.rand(*shape, generator=generator)
 
 
-def _log_between(low: float, high: float, generator: Generator, n: int) -> Tensor:
-    return _between(math.log(low), math.log(high), generator, n).exp()
+def log_between(low: float, high: float, generator: Generator, n: int) -> Tensor:
+    """(n,) random numbers whose logarithms are uniform, on the CPU."""
+    return between(math.log(low), math.log(high), generator, n).exp()
 
 
-def _regions(n: int, size: Sequence[int], thin: Tensor, generator: Generator, device: torch.device) -> Tensor:
+def regions(n: int, size: Sequence[int], thin: Tensor, generator: Generator, device: torch.device) -> Tensor:
     """Masks (n, 1, h, w), 0 or 1: rectangles, ellipses and clouds, turned any way; bent lines where `thin`."""
     height, width = size
     side = math.sqrt(height * width)
     count = n * _REGIONS
     thin = thin.repeat_interleave(_REGIONS)
-    scale = _log_between(_SMALLEST, max(_LARGEST * side, _SMALLEST + 1), generator, count)
-    aspect = _log_between(0.55, 1.8, generator, count)
-    length = torch.where(thin, _log_between(0.08, 0.7, generator, count) * side, scale * aspect)
-    breadth = torch.where(thin, _log_between(1.2, max(0.06 * side, 1.5), generator, count), scale / aspect)
-    angle = _between(0, math.pi, generator, count)
-    bend = torch.where(thin, _between(-0.15, 0.15, generator, count) * length, torch.zeros(count))
+    scale = log_between(_SMALLEST, max(_LARGEST * side, _SMALLEST + 1), generator, count)
+    aspect = log_between(0.55, 1.8, generator, count)
+    length = torch.where(thin, log_between(0.08, 0.7, generator, count) * side, scale * aspect)
+    breadth = torch.where(thin, log_between(1.2, max(0.06 * side, 1.5), generator, count), scale / aspect)
+    angle = between(0, math.pi, generator, count)
+    bend = torch.where(thin, between(-0.15, 0.15, generator, count) * length, torch.zeros(count))
     form = torch.randint(3, (count,), generator=generator)
     there = (torch.arange(count) % _REGIONS == 0) | (torch.rand(count, generator=generator) < 0.5)
     breadth = torch.where(there, breadth, torch.full((count,), 1e-6))
     centre_y, centre_x = (
-        _between(-_BORDER, 1 + _BORDER, generator, count).clamp(0, 1) * each for each in (height, width)
+        between(-_BORDER, 1 + _BORDER, generator, count).clamp(0, 1) * each for each in (height, width)
     )
     noise = _clouds(count, height, width, 16, generator).to(device)[:, 0]
 
@@ -186,7 +188,8 @@ def _clouds(n: int, height: int, width: int, cells: int, generator: Generator) -
     return 1.3 * functional.interpolate(hills, size=(height, width), mode="bilinear", align_corners=False)
 
 
-def _softened(mask: Tensor) -> Tensor:
+def softened(mask: Tensor) -> Tensor:
+    """Masks (n, 1, h, w) with soft edges."""
     return functional.avg_pool2d(functional.avg_pool2d(mask, 5, 1, 2), 5, 1, 2)
 
 
@@ -199,12 +202,12 @@ def _visible(before: Tensor, after: Tensor, where: Tensor) -> Tensor:
 def _moved(images: Tensor, generator: Generator) -> Tensor:
     """Shifted, half of them turned, half mirrored, scaled by 0.6 to 1.65; mirrored at the border."""
     n = len(images)
-    angle = _between(-math.pi, math.pi, generator, n) * (torch.rand(n, generator=generator) < 0.5)
-    scale = _log_between(0.6, 1.65, generator, n)
+    angle = between(-math.pi, math.pi, generator, n) * (torch.rand(n, generator=generator) < 0.5)
+    scale = log_between(0.6, 1.65, generator, n)
     flip = torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
     rows = [flip * scale * angle.cos(), -scale * angle.sin(), flip * scale * angle.sin(), scale * angle.cos()]
     turn = torch.stack(rows, dim=1).view(n, 2, 2)
-    shift = _between(-1, 1, generator, n, 2, 1)
+    shift = between(-1, 1, generator, n, 2, 1)
     grid = functional.affine_grid(torch.cat([turn, shift], dim=2), list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid.to(images), padding_mode="reflection", align_corners=False)
 
@@ -219,9 +222,9 @@ def _patches(images: Tensor, where: Tensor, generator: Generator) -> Tensor:
 def _amounts(n: int, channels: int, generator: Generator) -> Tensor:
     """Signed amounts (n, channels, 1, 1) of 0.04 to 0.5, darker ones more often; a third of them tinted."""
     sign = torch.where(torch.rand(n, generator=generator) < 0.6, -1.0, 1.0)
-    amount = (sign * _log_between(0.04, 0.5, generator, n))[:, None]
+    amount = (sign * log_between(0.04, 0.5, generator, n))[:, None]
     tinted = (torch.rand(n, 1, generator=generator) < 1 / 3).float()
-    tint = 1 + tinted * _between(-1, 1, generator, n, channels) * (channels > 1)
+    tint = 1 + tinted * between(-1, 1, generator, n, channels) * (channels > 1)
     return (amount * tint)[:, :, None, None]
 
 

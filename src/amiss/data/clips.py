@@ -102,16 +102,10 @@ class Clips:
 
 def runs(items: Sequence[Item], groups: Sequence[str | None]) -> NDArray[np.int64]:
     """(n,) for every frame the index of the first of its run: neighbours of one video and one group."""
+    keys = [(video_of(item), group) for item, group in zip(items, groups, strict=True)]
     firsts = np.zeros(len(items), dtype=np.int64)
     for index in range(1, len(items)):
-        one, other = (
-            (video_of(item), group)
-            for item, group in (
-                (items[index], groups[index]),
-                (items[index - 1], groups[index - 1]),
-            )
-        )
-        firsts[index] = firsts[index - 1] if one == other else index
+        firsts[index] = firsts[index - 1] if keys[index] == keys[index - 1] else index
     return firsts
 
 

@@ -85,12 +85,22 @@ def _submitted(pool: ThreadPoolExecutor, item: Item, preprocessing: Preprocessin
 
 @dataclass(frozen=True)
 class Stack:
-    """A collection read whole: images (n, c, h, w) uint8 or float32 in [0, 1], their items and digests."""
+    """A collection read whole.
+
+    Attributes:
+        images: (n, c, h, w) uint8 or float32 in [0, 1].
+        items, digests: n of each.
+        unreadable: name and reason of what could not be read.
+        groups: of frames of videos, what must stay together; None where that is `Item.group`.
+        firsts: (n,) the index of the first frame of the run that each belongs to (see `amiss.data.clips.runs`).
+    """
 
     images: NDArray[Any]
     items: list[Item]
     digests: list[str]
     unreadable: list[tuple[str, str]]
+    groups: list[str | None] | None = None
+    firsts: NDArray[np.int64] | None = None
 
 
 def sample_pixels(collection: Collection, most: int = 64) -> Iterator[Pixels]:

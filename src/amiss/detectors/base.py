@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from .. import versions
 from ..calibration import Decision
 from ..data import Collection, open_images
+from ..data.clips import Clips, blocks, runs, training_clips, video_of
 from ..data.patches import cut_patches, parse_patch
 from ..data.preprocessing import Preprocessing, infer_preprocessing, parse_size, to_float
 from ..data.splits import Splits, split_normals
@@ -54,6 +55,8 @@ _REFERENCES = 16
 _SAMPLES = 64
 #: Images that tell the scale of a backbone's features, and images that it sees at once.
 _SCALED_BY, _SEEN_TOGETHER = 256, 32
+#: Clips that choose the epoch; many more tell no more.
+_STOP_CLIPS = 256
 #: Saving needs the last three; they must not be missed after hours of training.
 _LEARNERS = "try the method adnl, or an autoencoder with negative=bounded"
 _FIT_NEEDS = ("torch", "pytorch_lightning", "onnx", "onnxscript", "safetensors")
@@ -170,6 +173,19 @@ class Detector(metaclass=Settable):
         return self.has_map or self.patch != "none"
 
     @property
+    def clip_length(self) -> int:
+        """Frames of a video that are scored together, the last of them being the one in question; 1 for images."""
+        return 1
+
+    def training_length(self) -> int:
+        """Frames of the clips that training sees; more than are scored, where it chooses among them."""
+        return self.clip_length
+
+    def clip_strides(self) -> Sequence[int]:
+        """Frames from one of a clip to the next, in training; scoring takes every frame."""
+        return (1,)
+
+    @property
     def sees_whole_images(self) -> bool:
         """Is the scorer asked about images as they are, and neither about patches nor about features?"""
         return self.patch == "none" and self.features == "none"
@@ -183,6 +199,8 @@ class Detector(metaclass=Settable):
             parse_patch(self.patch)
             if self.features != "none":
                 raise UsageError("features see every place already; set patch=none")
+        if self.clip_length > 1 and (self.patch != "none" or self.features != "none"):
+            raise UsageError(f"{type(self).__name__} sees clips as they are; set patch=none and features=none")
 
     # -- scikit-learn's conventions ------------------------------------------------------------------------------------
 
@@ -234,6 +252,8 @@ class Detector(metaclass=Settable):
             TrainingError: a loss that is not finite, or a resume with other data or settings.
         """
         self.check()
+        if self.clip_length > 1 and validation is not None:
+            raise UsageError(f"{type(self).__name__} sees clips, and labelled validation is of single images")
         if anomalies is not None and not self.learns_from_anomalies():
             raise UsageError(f"{type(self).__name__} with these settings does not learn from anomalies; {_LEARNERS}")
         versions.require("train", f"fitting {type(self).__name__}", *_FIT_NEEDS)
@@ -247,8 +267,10 @@ class Detector(metaclass=Settable):
         stack = load_stack(collection, preprocessing, progress)
         if stack.unreadable and isinstance(x, np.ndarray):
             raise DataError(stack.unreadable[0][1])
-        splits = split_normals([item.group for item in stack.items], stack.digests, self.seed)
-        splits = dataclasses.replace(splits, calibrate=_without_copies(splits.calibrate, stack.digests))
+        stack, groups = self._divided(stack)
+        splits = split_normals(groups, stack.digests, self.seed)
+        if self.clip_length == 1:
+            splits = dataclasses.replace(splits, calibrate=_without_copies(splits.calibrate, stack.digests))
         labelled = Labelled.load(anomalies, validation, preprocessing, stack.digests, progress)
         run_folder = Path(work_dir) if work_dir else None
         splits, found = self._learn(preprocessing, stack, splits, labelled, run_folder, resume, progress)
@@ -256,6 +278,27 @@ class Detector(metaclass=Settable):
         for sentence in found:
             warnings.warn(sentence, DegenerateTrainingWarning, stacklevel=2)
         return self
+
+    def _divided(self, stack: Stack) -> tuple[Stack, list[str | None]]:
+        """The stack, told which frames follow each other, and what of it must stay together."""
+        groups = [item.group for item in stack.items]
+        if self.clip_length == 1 and not any(item.video for item in stack.items):
+            return stack, groups
+        together: list[str | None] = list(blocks([video_of(item) for item in stack.items]))
+        return dataclasses.replace(stack, groups=together, firsts=runs(stack.items, together)), together
+
+    def _views(self, stack: Stack, indices: NDArray[np.int64]) -> NDArray[Any] | Clips:
+        """What the scorer is asked about: images, or the clips that end with them."""
+        if self.clip_length == 1:
+            images: NDArray[Any] = stack.images[indices]
+            return images
+        assert stack.firsts is not None
+        return Clips(stack.images, stack.firsts, self.clip_length, indices)
+
+    def _input_shape(self) -> tuple[int, ...]:
+        """Of one input of the scorer: (c, h, w), or (t, c, h, w)."""
+        shape = self.preprocessing_.shape
+        return shape if self.clip_length == 1 else (self.clip_length, *shape)
 
     @property
     def _aspect(self) -> Literal["stretch", "keep"]:
@@ -305,7 +348,7 @@ class Detector(metaclass=Settable):
         self._engine: Engine | None = None
         self._weights = b""
         self.fitted_with_ = versions.installed()
-        self._calibration_images: NDArray[Any] | None = stack.images[splits.calibrate]
+        self._calibration_images: NDArray[Any] | Clips | None = self._views(stack, splits.calibrate)
         self._reference = stack.images[splits.train[:_REFERENCES]]
         self._calibrate()
         return splits, trained.warnings
@@ -367,8 +410,15 @@ class Detector(metaclass=Settable):
     def _training_data(self, stack: Stack, splits: Splits, labelled: Labelled) -> TrainingData:
         from ..training.loop import TrainingData
 
-        train, stop = stack.images[splits.train], stack.images[splits.stop]
         anomalies, validation = labelled.anomalies, labelled.validation
+        if self.clip_length > 1:
+            assert stack.firsts is not None
+            frames = (stack.images, stack.firsts)
+            return TrainingData(
+                training_clips(*frames, splits.train, self.training_length(), self.clip_strides()),
+                training_clips(*frames, splits.stop, self.training_length(), most=_STOP_CLIPS),
+            )
+        train, stop = stack.images[splits.train], stack.images[splits.stop]
         if self.patch != "none":
             if anomalies is not None or validation is not None:
                 raise UsageError("patches of labelled anomalies are mostly normal; set patch=none to use anomalies")
@@ -503,7 +553,8 @@ class Detector(metaclass=Settable):
         self.splits_["source"] = collection.title
         names = [stack.items[index].name for index in splits.calibrate]
         self.splits_["calibrate"]["names"] = names
-        groups = {stack.items[index].group or stack.digests[index] for index in splits.calibrate}
+        related = stack.groups or [item.group for item in stack.items]
+        groups = {related[index] or stack.digests[index] for index in splits.calibrate}
         if len(groups) < len(splits.calibrate):
             self.splits_["calibrate"]["groups"] = len(groups)
         self.lessons_: list[dict[str, Any]] = []
@@ -642,32 +693,38 @@ class Detector(metaclass=Settable):
         if name != "auto":
             return TorchEngine(self._scorer, "bfloat16" if name.endswith("bfloat16") else "float32", device)
         if self.precision_choice_["machine"] != versions.machine():
-            count = self.scoring_batch_
-            trial = to_float(np.resize(self._reference, (count, *self._reference.shape[1:])))
+            trial = to_float(self._trial(self.scoring_batch_))
             chosen = choose_precision(self._scorer, trial, self.calibration_scores_["torch"], device)
             self.precision_choice_ = {"machine": versions.machine(), "precision": chosen}
         return TorchEngine(self._scorer, self.precision_choice_["precision"], device)
 
+    def _trial(self, count: int) -> NDArray[Any]:
+        """So many inputs of the scorer, made of the reference images."""
+        indices = np.arange(count) % len(self._reference)
+        if self.clip_length == 1:
+            images: NDArray[Any] = self._reference[indices]
+            return images
+        return Clips(self._reference, np.zeros(len(self._reference), np.int64), self.clip_length, indices)[:]
+
     @property
     def scoring_batch_(self) -> int:
         """Images scored together: as many as make about four million values, from 1 to 256."""
-        return self._scoring_batch(self.preprocessing_.shape)
+        return self._scoring_batch(self._input_shape())
 
     def _scoring_batch(self, shape: tuple[int, ...]) -> int:
-        channels, height, width = shape
-        values = channels * height * width
+        values = int(np.prod(shape))
         if self.patch != "none":
             side, stride = parse_patch(self.patch)
             values *= max(1, side // stride) ** 2
         return max(1, min(256, (4 << 20) // values))
 
-    def score_prepared(self, scorer: nn.Module, images: NDArray[Any]) -> NDArray[np.float32]:
+    def score_prepared(self, scorer: nn.Module, images: NDArray[Any] | Clips) -> NDArray[np.float32]:
         """(n,) scores that a scorer of this method, not taken into use, gives to prepared images (n, c, h, w)."""
         from ..engines.torch_engine import TorchEngine
 
         return self._run_all(TorchEngine(scorer, "float32", self.device), images).scores
 
-    def _run_all(self, engine: Engine, images: NDArray[Any]) -> Output:
+    def _run_all(self, engine: Engine, images: NDArray[Any] | Clips) -> Output:
         step = self._scoring_batch(images.shape[1:])
         outputs = [engine.run(to_float(images[begin : begin + step])) for begin in range(0, len(images), step)]
         maps = [output.maps for output in outputs if output.maps is not None]
@@ -703,7 +760,7 @@ class Detector(metaclass=Settable):
 
             assert self._scorer is not None
             assert self._calibration_images is not None
-            self._graph = export_onnx(self._scorer, self.preprocessing_.shape)
+            self._graph = export_onnx(self._scorer, self._input_shape())
             scores = self._run_all(OnnxEngine(self._graph), self._calibration_images).scores
             self.calibration_scores_["onnxruntime"] = np.sort(scores)
             if self._engine is not None and self._engine.name.startswith("torch"):

@@ -55,7 +55,7 @@ def without_strangest(
             progress(f"half {number} of 2: {task}", done, total, detail)
 
         trained = train(dataclasses.replace(splits, train=half), folder, told)
-        scores = detector.score_prepared(trained.scorer, stack.images[other])
+        scores = detector.score_prepared(trained.scorer, detector._views(stack, other))
         out.append(other[np.argsort(-scores, kind="stable")[: round(share * len(other))]])
     left_out = np.sort(np.concatenate(out))
     kept = splits.train[~np.isin(splits.train, left_out)]
@@ -64,7 +64,8 @@ def without_strangest(
 
 def _halves(stack: Stack, indices: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Two disjoint parts of about the same size; images of one group or of the same pixels stay together."""
-    joined = clusters([stack.items[each].group for each in indices], [stack.digests[each] for each in indices])
+    groups = stack.groups or [item.group for item in stack.items]
+    joined = clusters([groups[each] for each in indices], [stack.digests[each] for each in indices])
     first: list[int] = []
     second: list[int] = []
     for number in np.random.default_rng(seed).permutation(len(joined)):

@@ -36,7 +36,9 @@ class TorchEngine:
         self.name = "torch-bfloat16" if self._half else "torch"
 
     def run(self, images: NDArray[np.float32]) -> Output:
-        batch = torch.from_numpy(images).to(self._device).contiguous(memory_format=torch.channels_last)
+        batch = torch.from_numpy(images).to(self._device)
+        if batch.dim() == 4:
+            batch = batch.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
             values = self._scorer(batch)
         maps = values.get("map")

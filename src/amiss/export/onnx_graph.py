@@ -15,18 +15,18 @@ from torch import Tensor, nn
 from ..networks.backbone import Backbone, OnFeatures
 
 
-def export_onnx(scorer: nn.Module, shape: tuple[int, int, int]) -> bytes:
+def export_onnx(scorer: nn.Module, shape: tuple[int, ...]) -> bytes:
     """The serialized ONNX model of a scorer.
 
     Args:
         scorer: in evaluation mode, on the CPU.
-        shape: (channels, height, width) of the prepared image.
+        shape: (channels, height, width) of the prepared image, or with the frames of a clip before.
     """
     contiguous: Any = {"memory_format": torch.contiguous_format}
     scorer = scorer.to("cpu", **contiguous).eval()
     image = torch.zeros(2, *shape)
     if not isinstance(scorer, OnFeatures):
-        program = _program(scorer, image, ["image"])
+        program = _program(scorer, image, ["image" if image.dim() == 4 else "clip"])
     else:
         backbone = scorer.features.backbone
         levels = backbone(image)
@@ -48,7 +48,7 @@ class _Head(nn.Module):
 
 
 def _program(module: nn.Module, example: Tensor | list[Tensor], inputs: list[str]) -> Any:
-    """The ONNX model of a module with one argument, `image`: a tensor, or a list of them."""
+    """The ONNX model of a module with one argument, `image` or `clip`: a tensor, or a list of them."""
     with torch.no_grad():
         outputs = list(module(example))
     free = {0: torch.export.Dim("n")}
@@ -65,7 +65,7 @@ def _program(module: nn.Module, example: Tensor | list[Tensor], inputs: list[str
             (example,),
             input_names=inputs,
             output_names=outputs,
-            dynamic_shapes={"image": free if isinstance(example, Tensor) else [free] * len(example)},
+            dynamic_shapes=(free if isinstance(example, Tensor) else [free] * len(example),),
             dynamo=True,
             optimize=True,
             verbose=False,
@@ -74,7 +74,7 @@ def _program(module: nn.Module, example: Tensor | list[Tensor], inputs: list[str
     return program.model_proto
 
 
-def _behind(backbone: Backbone, shape: tuple[int, int, int], head: Any, levels: list[str]) -> Any:
+def _behind(backbone: Backbone, shape: tuple[int, ...], head: Any, levels: list[str]) -> Any:
     """The backbone's own graph with `head` behind it; gray images become as many channels as it takes."""
     import onnx
     from onnx import TensorProto, compose, helper, version_converter

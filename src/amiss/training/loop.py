@@ -21,6 +21,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch import Generator, Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from ..data.clips import Clips
 from ..errors import TrainingError
 from ..machine import keep_freed_memory
 from ..metrics import Ranking
@@ -36,15 +37,15 @@ class TrainingData:
     """What a run learns from, each (n, c, h, w) uint8 or float32 in [0, 1].
 
     Attributes:
-        train, stop: disjoint normal images, for training and for choosing the epoch.
+        train, stop: disjoint normal images, or clips, for training and for choosing the epoch.
         anomalies: labelled ones to learn from, if any.
         masks: (m, 1, h, w) int8 of the anomalies, see `Batch.masks`.
         validation: labelled images and (n,) bool, True = anomalous, whose AUROC chooses the epoch instead; a choice
             that has seen anomalies, and is recorded as such.
     """
 
-    train: NDArray[Any]
-    stop: NDArray[Any]
+    train: NDArray[Any] | Clips
+    stop: NDArray[Any] | Clips
     anomalies: NDArray[Any] | None = None
     validation: tuple[NDArray[Any], NDArray[np.bool_]] | None = None
     masks: NDArray[np.int8] | None = None
@@ -92,8 +93,8 @@ class _Running(lightning.LightningModule):
     def _generator(self, *position: int) -> Generator:
         return _generator(self._run.seed, self._number, *position)
 
-    def _prepared(self, images: NDArray[Any]) -> PreparedImages:
-        return PreparedImages(torch.from_numpy(images), self.device)
+    def _prepared(self, images: NDArray[Any] | Clips) -> PreparedImages:
+        return PreparedImages(images, self.device)
 
     def train_dataloader(self) -> range:
         return range(self.steps)
@@ -290,7 +291,7 @@ def _run_computation(
 ) -> dict[str, Any]:
     start = time.perf_counter()
     networks.to(run.device).eval()
-    train, stop = (PreparedImages(torch.from_numpy(part), run.device) for part in (data.train, data.stop))
+    train, stop = (PreparedImages(part, run.device) for part in (data.train, data.stop))
     with torch.no_grad(), torch.random.fork_rng():
         generator = _generator(run.seed, number)
         torch.manual_seed(generator.initial_seed())

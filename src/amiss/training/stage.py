@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+
+from ..data.clips import Clips
 
 
 @dataclass(frozen=True)
@@ -111,18 +114,22 @@ class Stage:
 
 
 class PreparedImages:
-    """Prepared images (n, c, h, w), uint8 or float32 in [0, 1], given out as float32 on the training device."""
+    """Prepared images (n, c, h, w), uint8 or float32 in [0, 1], given out as float32 on the training device.
 
-    def __init__(self, images: Tensor, device: torch.device | str = "cpu") -> None:
-        self._images, self._device = images, device
+    So are clips, (n, t, c, h, w), which are cut when they are asked for.
+    """
+
+    def __init__(self, images: NDArray[Any] | Clips, device: torch.device | str = "cpu") -> None:
+        self._images, self._device = images if isinstance(images, Clips) else torch.from_numpy(images), device
 
     def __len__(self) -> int:
         return len(self._images)
 
     def __getitem__(self, chosen: Tensor | slice) -> Tensor:
-        images = self._images[chosen].to(self._device)
+        found = self._images[chosen]
+        images = (found if isinstance(found, Tensor) else torch.from_numpy(found)).to(self._device)
         images = images.float() / 255 if images.dtype == torch.uint8 else images
-        return images.contiguous(memory_format=torch.channels_last)
+        return images if images.dim() > 4 else images.contiguous(memory_format=torch.channels_last)
 
     def batches(self, size: int = 256) -> Iterator[Tensor]:
         """All images in order, `size` at a time."""
