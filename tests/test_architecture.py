@@ -15,7 +15,7 @@ SOURCE = Path(amiss.__file__).parent
 #: From the ground up; a room may import its own floor and those below.
 FLOORS = (
     ("errors", "progress", "machine", "files", "manifest", "maps"),
-    ("versions", "calibration", "metrics", "data", "networks", "objectives", "anomalies"),
+    ("versions", "calibration", "timeline", "metrics", "data", "networks", "objectives", "anomalies"),
     ("training",),
     ("engines", "export"),
     ("detectors", "scoring", "model_file"),  # a detector saves itself; its file restores it

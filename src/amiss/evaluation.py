@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +11,21 @@ from numpy.typing import NDArray
 
 from . import versions
 from .data import Collection, open_images
+from .data.clips import video_of
 from .data.masks import read_mask
 from .data.preprocessing import Preprocessing
 from .errors import DataError
-from .metrics import evaluate, localisation
+from .metrics import evaluate, evaluate_videos, localisation
 from .progress import Progress, silent
 from .scoring import Row, score_collection
 
 if TYPE_CHECKING:
     from .detectors.base import Detector, Images
     from .report.collect import ReportCollector
+
+
+#: An event lasts as long as scores exceed what so many times the promised share of normal frames does.
+_LASTING = 5
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ def evaluate_model(
     Raises:
         DataError: no labelled normal image, or no labelled anomaly, is left.
     """
+    from .calibration import Decision
     from .calibration.thresholds import geometric_mean_threshold
     from .report.collect import ReportCollector
 
@@ -75,29 +82,39 @@ def evaluate_model(
             unreadable += 1
             if collector is not None:
                 collector.add(row)
-        elif row.digest in fitted_on:
+        elif row.digest in fitted_on and row.item.video is None:
             seen += 1
         else:
-            rows.append(Row(row.item, row.score, row.p_value, row.is_anomaly))
+            rows.append(Row(row.item, row.score, row.p_value, row.is_anomaly, row.digest))
             places.add(row)
             if collector is not None:
                 collector.add(row)
+    learnt = _videos_learnt_from(rows, fitted_on)
+    if learnt:
+        seen += sum(row.item.video in learnt for row in rows)
+        rows = [row for row in rows if row.item.video not in learnt]
     _require_both(rows, collection, seen)
     labels = np.array([bool(row.item.anomalous) for row in rows])
     scores = np.array([row.score for row in rows], dtype=np.float32)
     flags = np.array([row.is_anomaly for row in rows])
+    decision = detector.decision_
     measured = evaluate(
         scores,
         flags,
         labels,
         kinds=[row.item.kind or "anomalous" for row in rows],
-        groups=[row.item.group for row in rows] if any(row.item.group for row in rows) else None,
+        groups=_groups(detector, rows),
         promised=detector.false_alarm_rate,
         repeats=repeats,
         seed=seed,
     )
+    if detector.clip_length > 1 or any(row.item.video for row in rows):
+        low = Decision(decision.calibration, min(0.5, _LASTING * detector.false_alarm_rate)).threshold
+        videos = [video_of(row.item) for row in rows]
+        measured |= evaluate_videos(
+            scores, labels, videos, decision.threshold, low, _frame_rate(rows), repeats=repeats, seed=seed
+        )
     threshold, mean = geometric_mean_threshold(scores, labels)
-    decision = detector.decision_
     metrics = {
         "data": collection.title,
         "engine": detector.engine_.name,
@@ -118,6 +135,31 @@ def evaluate_model(
     if collector is not None:
         collector.labelled(labels, metrics, scores)
     return Evaluation(metrics, collector)
+
+
+def _videos_learnt_from(rows: list[Row], fitted_on: set[str]) -> set[str | None]:
+    """Videos of which most frames were used to fit; a still camera sees some frame again in any video."""
+    counts: dict[str | None, list[int]] = {}
+    for row in rows:
+        if row.item.video is not None:
+            both = counts.setdefault(row.item.video, [0, 0])
+            both[row.digest in fitted_on] += 1
+    return {video for video, (new, known) in counts.items() if known > new}
+
+
+def _groups(detector: Detector, rows: list[Row]) -> list[str | None] | None:
+    """What the bootstrap draws together."""
+    if detector.clip_length > 1:
+        return [video_of(row.item) for row in rows] if len({video_of(row.item) for row in rows}) > 1 else None
+    return [row.item.group for row in rows] if any(row.item.group for row in rows) else None
+
+
+def _frame_rate(rows: list[Row]) -> float | None:
+    """Frames a second of the first video that tells its times."""
+    for one, other in itertools.pairwise(rows):
+        if one.item.video == other.item.video and one.item.time is not None and other.item.time is not None:
+            return 1 / (other.item.time - one.item.time) if other.item.time > one.item.time else None
+    return None
 
 
 class _Places:

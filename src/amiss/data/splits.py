@@ -47,7 +47,7 @@ def split_normals(groups: Sequence[str | None], digests: Sequence[str], seed: in
     if len(joined) < 3:
         raise DataError(
             f"the {n} normal images fall into {len(joined)} group(s) of related or identical pictures, and training, "
-            "stopping and calibration need one each; give images of more items"
+            "stopping and calibration need one each; give images of more items, or longer video"
         )
     order = np.random.default_rng(seed).permutation(len(joined))
     parts = _deal([joined[index] for index in order], n)

@@ -80,6 +80,36 @@ def task() -> Task:
     return Task(normal[held_out:], unseen, np.arange(len(unseen)) >= held_out)
 
 
+@functools.cache
+def moving_task() -> Task:
+    """A grainy bar that crosses 16x16 pixels, one a frame, in noise, and in the unseen video three a frame at last."""
+    rng = np.random.default_rng(0)
+
+    def video(steps: NDArray[np.int64]) -> NDArray[np.uint8]:
+        frames = rng.integers(0, 20, (len(steps), 16, 16), dtype=np.uint8)
+        for frame, place in zip(frames, np.cumsum(steps), strict=True):
+            frame[4:12, (place + np.arange(3)) % 16] = rng.integers(140, 250, (8, 3))
+        return frames
+
+    steps = np.ones(200, dtype=np.int64)
+    steps[60:] = 3
+    anomalous = np.arange(200) >= 60
+    return Task(video(np.ones(400, dtype=np.int64)), video(steps), anomalous)
+
+
+def task_of(method: type[Detector]) -> Task:
+    """What a method is checked on: images, or a video where it scores clips."""
+    return task() if _scores_images(method) else moving_task()
+
+
+def _scores_images(method: type[Detector]) -> bool:
+    return method().clip_length == 1
+
+
+def _small(method: type[Detector]) -> NDArray[np.uint8]:
+    return task_of(method).normal[: 60 if _scores_images(method) else 200]
+
+
 def _settings(method: type[Detector], **changes: Any) -> dict[str, Any]:
     """Few epochs and few filters: the checks ask how a method behaves, not how well it does."""
     settings: dict[str, Any] = {"seed": 0, "epochs": min(method().epochs, 12), "false_alarm_rate": 0.1}
@@ -98,7 +128,7 @@ def fitted(method: type[Detector]) -> Detector:
     if method not in _FITTED:
         with warnings.catch_warnings():
             warnings.simplefilter("error", DegenerateTrainingWarning)
-            _FITTED[method] = method(**_settings(method)).fit(task().normal)
+            _FITTED[method] = method(**_settings(method)).fit(task_of(method).normal)
     return _FITTED[method]
 
 
@@ -134,7 +164,7 @@ def settings_are_only_stored(method: type[Detector]) -> None:
     assert not [name for name in vars(detector) if name.endswith("_")], "a constructor must not learn anything"
     _raises(UsageError, lambda: method().set_params(no_such_setting=1), "no_such_setting")
     wrong: dict[str, Any] = {"seed": "one"}
-    _raises(UsageError, lambda: method(**wrong).fit(task().normal), "seed")
+    _raises(UsageError, lambda: method(**wrong).fit(task_of(method).normal), "seed")
 
 
 @check
@@ -148,7 +178,7 @@ def describes_itself(method: type[Detector]) -> None:
 @check
 def scores_are_sound(method: type[Detector]) -> None:
     """Scores are float32, finite and not constant; p-values in (0, 1]; decisions are p <= alpha."""
-    detector, unseen = fitted(method), task().unseen
+    detector, unseen = fitted(method), task_of(method).unseen
     result = detector.score(unseen)
     assert result.scores.dtype == np.float32
     assert result.scores.shape == (len(unseen),)
@@ -156,7 +186,7 @@ def scores_are_sound(method: type[Detector]) -> None:
     assert len(np.unique(result.scores)) > len(unseen) // 2, "scores tie or are constant"
     assert result.p_values.dtype == np.float64
     assert ((result.p_values > 0) & (result.p_values <= 1)).all()
-    assert detector.decision_.guaranteed
+    assert detector.decision_.guaranteed == _scores_images(method), "blocks of one video are no independent images"
     np.testing.assert_array_equal(result.is_anomaly, result.p_values <= detector.false_alarm_rate + 1e-12)
     np.testing.assert_array_equal(detector.predict(unseen), result.is_anomaly)
 
@@ -164,9 +194,9 @@ def scores_are_sound(method: type[Detector]) -> None:
 @check
 def learns(method: type[Detector]) -> None:
     """AUROC of at least 0.9 on the small task, where an untrained copy stays below 0.8."""
-    trained = Ranking(fitted(method).score(task().unseen).scores, task().anomalous).auroc()
+    trained = Ranking(fitted(method).score(task_of(method).unseen).scores, task_of(method).anomalous).auroc()
     assert trained >= LEARNT, f"AUROC {trained:.3f} after fitting"
-    untrained = Ranking(_untrained(method).score(task().unseen).scores, task().anomalous).auroc()
+    untrained = Ranking(_untrained(method).score(task_of(method).unseen).scores, task_of(method).anomalous).auroc()
     assert untrained < UNTRAINED, f"AUROC {untrained:.3f} without training: the task shows nothing"
 
 
@@ -185,11 +215,11 @@ def _untrained(method: type[Detector]) -> Detector:
 @check
 def same_seed_same_scores(method: type[Detector]) -> None:
     """A refit starts fresh and gives equal scores; another seed gives others."""
-    small = task().normal[:60]
+    small = _small(method)
     detector = method(**_settings(method, epochs=2)).fit(small)
-    first = detector.score(task().unseen).scores
-    np.testing.assert_array_equal(detector.fit(small).score(task().unseen).scores, first)
-    other = method(**_settings(method, epochs=2, seed=1)).fit(small).score(task().unseen).scores
+    first = detector.score(task_of(method).unseen).scores
+    np.testing.assert_array_equal(detector.fit(small).score(task_of(method).unseen).scores, first)
+    other = method(**_settings(method, epochs=2, seed=1)).fit(small).score(task_of(method).unseen).scores
     assert not np.array_equal(first, other), "the seed changes nothing"
 
 
@@ -204,7 +234,7 @@ def resumes_to_the_same_result(method: type[Detector]) -> None:
         if task not in ("read", "score") and done == 2:
             raise BrokenOffError
 
-    small, settings = task().normal[:60], _settings(method, epochs=3)
+    small, settings = _small(method), _settings(method, epochs=3)
     whole = method(**settings).fit(small)
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -217,7 +247,7 @@ def resumes_to_the_same_result(method: type[Detector]) -> None:
         resumed = method(**settings).fit(small, work_dir=folder, resume=True)
         epochs, expected = ([stage["epochs"] for stage in each.training_["stages"]] for each in (resumed, whole))
         assert epochs == expected
-        np.testing.assert_array_equal(resumed.score(task().unseen).scores, whole.score(task().unseen).scores)
+        np.testing.assert_array_equal(resumed.score(task_of(method).unseen).scores, whole.score(task_of(method).unseen).scores)
 
 
 @check
@@ -226,12 +256,13 @@ def batches_do_not_matter(method: type[Detector]) -> None:
     from ..data import open_images
     from ..scoring import score_collection
 
-    detector, unseen = fitted(method), task().unseen[:60]
+    detector, unseen = fitted(method), task_of(method).unseen[:60]
     allowed = allowed_difference(detector.calibration_scores_["torch"])
     together = detector.score(unseen).scores
     np.testing.assert_array_equal(detector.score(unseen).scores, together)
-    backwards = detector.score(unseen[::-1]).scores[::-1]
-    assert np.abs(backwards - together).max() <= allowed
+    if _scores_images(method):
+        backwards = detector.score(unseen[::-1]).scores[::-1]
+        assert np.abs(backwards - together).max() <= allowed
     for size in (1, 7):
         rows = [row.score for row in score_collection(detector, open_images(unseen), size)]
         assert np.abs(np.array(rows) - together).max() <= allowed, f"batches of {size} score differently"
@@ -240,7 +271,7 @@ def batches_do_not_matter(method: type[Detector]) -> None:
 @check
 def engines_agree(method: type[Detector]) -> None:
     """Save and load give equal scores; ONNX Runtime agrees with torch for batch 1 and n; maps too."""
-    detector, unseen = fitted(method), task().unseen
+    detector, unseen = fitted(method), task_of(method).unseen
     scores = detector.score(unseen).scores
     np.testing.assert_array_equal(_reloaded(method, "auto").score(unseen).scores, scores)
     exported = _reloaded(method, "onnxruntime")
@@ -261,7 +292,7 @@ def scoring_changes_nothing(method: type[Detector]) -> None:
     assert detector._scorer is not None
     before = {name: value.clone() for name, value in detector._scorer.state_dict().items()}
     settings, threshold = detector.get_params(), detector.decision_.threshold
-    detector.score(task().unseen[:20])
+    detector.score(task_of(method).unseen[:20])
     for name, value in detector._scorer.state_dict().items():
         assert bool((value == before[name]).all()), f"{name} changed"
     assert (detector.get_params(), detector.decision_.threshold) == (settings, threshold)
@@ -272,7 +303,7 @@ def any_shape_fits(method: type[Detector]) -> None:
     """One and three channels, odd and non-square sizes."""
     rng = np.random.default_rng(0)
     for shape in ((19, 33), (33, 19, 3), (64, 21)):
-        images = rng.integers(0, 256, (12, *shape), dtype=np.uint8)
+        images = rng.integers(0, 256, (12 if _scores_images(method) else 120, *shape), dtype=np.uint8)
         detector = method(**_settings(method, epochs=1, size="native")).fit(images)
         assert detector.preprocessing_.shape == (3 if len(shape) == 3 else 1, *shape[:2])
         assert np.isfinite(detector.score(images).scores).all()
@@ -281,7 +312,10 @@ def any_shape_fits(method: type[Detector]) -> None:
 @check
 def patches_give_maps(method: type[Detector]) -> None:
     """Any method works on overlapping patches, and then has a map, also where patches do not divide the image."""
-    images = task().normal[:24]
+    if not _scores_images(method):
+        _raises(UsageError, lambda: method(patch="12:5").fit(task_of(method).normal), "patch")
+        return
+    images = task_of(method).normal[:24]
     detector = method(**_settings(method, epochs=1, size="17x19", patch="12:5")).fit(images)
     assert detector.gives_map
     maps = detector.anomaly_map(images[:3])
@@ -294,9 +328,12 @@ def patches_give_maps(method: type[Detector]) -> None:
 @check
 def features_work(method: type[Detector]) -> None:
     """Any method works on the feature maps of a local backbone, and the saved model needs the file no more."""
+    if not _scores_images(method):
+        _raises(UsageError, lambda: method(features="any.onnx").fit(task_of(method).normal), "features")
+        return
     from ..model_file import load
 
-    images = task().normal[:24]
+    images = task_of(method).normal[:24]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "backbone.onnx"
         file.write_bytes(small_backbone())
@@ -343,22 +380,22 @@ def small_backbone() -> bytes:
 @check
 def anomalies_teach_or_are_refused(method: type[Detector]) -> None:
     """Labelled anomalies are learnt from, named in the record and raise the figures; or there is a clear error."""
-    taught, unseen = task().unseen[task().anomalous], task().unseen
+    taught, unseen = task_of(method).unseen[task_of(method).anomalous], task_of(method).unseen
     half = taught[::2]
     if not method().learns_from_anomalies():
-        _raises(UsageError, lambda: method().fit(task().normal, anomalies=half), "anomalies")
+        _raises(UsageError, lambda: method().fit(task_of(method).normal, anomalies=half), "anomalies")
         return
-    detector = method(**_settings(method)).fit(task().normal, anomalies=half)
+    detector = method(**_settings(method)).fit(task_of(method).normal, anomalies=half)
     assert detector.splits_["labelled"]["count"] == len(half)
-    before = Ranking(fitted(method).score(unseen).scores, task().anomalous).auroc()
-    after = Ranking(detector.score(unseen).scores, task().anomalous).auroc()
+    before = Ranking(fitted(method).score(unseen).scores, task_of(method).anomalous).auroc()
+    after = Ranking(detector.score(unseen).scores, task_of(method).anomalous).auroc()
     assert after >= before, f"AUROC {before:.3f} without labelled anomalies, {after:.3f} with them"
 
 
 @check
 def maps_are_sound(method: type[Detector]) -> None:
     """Where a method has a map it is finite, float32 and as large as the image; elsewhere there is a clear error."""
-    detector, unseen = fitted(method), task().unseen[:5]
+    detector, unseen = fitted(method), task_of(method).unseen[:5]
     if not method.has_map:
         _raises(NoMapError, lambda: detector.anomaly_map(unseen), "map")
         return
@@ -374,7 +411,7 @@ def maps_are_sound(method: type[Detector]) -> None:
 @check
 def bad_input_is_explained(method: type[Detector]) -> None:
     """An empty folder, one image, NaN, a wrong channel count, a missing folder, no fit: each a clear error."""
-    detector, images = fitted(method), task().normal
+    detector, images = fitted(method), task_of(method).normal
     with tempfile.TemporaryDirectory() as folder:
         _raises(DataError, lambda: method().fit(folder), folder)
         file = Path(folder) / "notes.txt"
