@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -50,7 +52,7 @@ def test_events_are_apart_long_enough_and_exceed_the_threshold(
         assert smooth[event.start] > 20 - 1e-9
         assert smooth[event.end] > 5 - 1e-9
         assert event.score == pytest.approx(smooth[event.start : event.end + 1].max())
-    for one, other in zip(found, found[1:], strict=False):
+    for one, other in itertools.pairwise(found):
         assert other.start - one.end > gap
 
 

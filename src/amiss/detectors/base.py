@@ -20,7 +20,7 @@ from .. import versions
 from ..calibration import Decision
 from ..data import Collection, open_images
 from ..data.clips import Clips, blocks, runs, training_clips, video_of
-from ..data.patches import cut_patches, parse_patch
+from ..data.patches import cut_patches, foreground_patches, parse_patch
 from ..data.preprocessing import Preprocessing, infer_preprocessing, parse_size, to_float
 from ..data.splits import Splits, split_normals
 from ..data.stack import Stack, load_stack, sample_pixels
@@ -139,6 +139,12 @@ class Detector(metaclass=Settable):
     false_alarm_rate: float = setting(0.01, "share of normal images that may be flagged", low=1e-6, high=0.5)
     features: str = setting("none", "work on the feature maps of a local backbone, an ONNX file; or none")
     patch: str = setting("none", "score overlapping patches: none, SIZE or SIZE:STRIDE in pixels")
+    foreground: float = setting(
+        0.0,
+        "of video: learn only from patches with this share of pixels that differ from the background",
+        low=0.0,
+        high=1.0,
+    )
     patch_score: str = setting("max", "an image's score from its patches'", choices=("max", "top_mean"))
     patch_top: int = setting(5, "patches that top_mean averages, the highest ones", low=1)
     discard: float = setting(
@@ -199,6 +205,8 @@ class Detector(metaclass=Settable):
             parse_patch(self.patch)
             if self.features != "none":
                 raise UsageError("features see every place already; set patch=none")
+        elif self.foreground:
+            raise UsageError("foreground chooses among patches; set patch=SIZE too")
         if self.clip_length > 1 and (self.patch != "none" or self.features != "none"):
             raise UsageError(f"{type(self).__name__} sees clips as they are; set patch=none and features=none")
 
@@ -422,12 +430,21 @@ class Detector(metaclass=Settable):
         if self.patch != "none":
             if anomalies is not None or validation is not None:
                 raise UsageError("patches of labelled anomalies are mostly normal; set patch=none to use anomalies")
-            train, stop = (cut_patches(part, *parse_patch(self.patch), self.seed) for part in (train, stop))
+            train, stop = (self._patches(stack, part) for part in (splits.train, splits.stop))
         elif self.features_ is not None and not self.trains_on_images:
             train, stop = self._seen(train), self._seen(stop)
             anomalies = None if anomalies is None else self._seen(anomalies)
             validation = None if validation is None else (self._seen(validation[0]), validation[1])
         return TrainingData(train, stop, anomalies, validation, labelled.masks)
+
+    def _patches(self, stack: Stack, indices: NDArray[np.int64]) -> NDArray[Any]:
+        images, size = stack.images[indices], parse_patch(self.patch)
+        if not self.foreground:
+            return cut_patches(images, *size, self.seed)
+        if stack.firsts is None:
+            raise UsageError("foreground is what differs from frame to frame: it needs video; set foreground=0")
+        chosen = foreground_patches(images, stack.firsts[indices], *size, self.foreground)
+        return cut_patches(images, *size, self.seed, chosen)
 
     def _seen(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Prepared images as the backbone sees them, (n, d, h', w') features."""

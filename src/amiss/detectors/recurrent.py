@@ -25,7 +25,7 @@ class Recurrent(Detector):
     The 45 variants of the thesis are settings. A frame's score is the error of the clip that ends with it, averaged
     over the frames that are made and over the pixels.
 
-    >>> Recurrent(cell="lstm", shape="seq2seq", recurrent_layers=2).clip_length
+    >>> Recurrent(cell="lstm", shape="autoencoder", recurrent_layers=1).clip_length
     8
     """
 
@@ -44,11 +44,9 @@ class Recurrent(Detector):
     plateau_patience: int = setting(4, "epochs without a better error before the learning rate falls", low=0)
     plateau_factor: float = setting(0.75, "by which it falls", low=0.0, high=1.0)
     cell: str = setting("gru", "of the recurrent layers", choices=("none", "rnn", "lstm", "gru"))
-    shape: str = setting(
-        "autoencoder", "what is made of a clip", choices=("autoencoder", "bidirectional", "seq2seq")
-    )
-    recurrent_layers: int = setting(1, "L_R, counted from the code", low=1, high=3)
-    decoder: str = setting("plain", "recurrent (the thesis's N) or plain (its Y)", choices=("recurrent", "plain"))
+    shape: str = setting("seq2seq", "what is made of a clip", choices=("autoencoder", "bidirectional", "seq2seq"))
+    recurrent_layers: int = setting(2, "L_R, counted from the code", low=1, high=3)
+    decoder: str = setting("recurrent", "recurrent (the thesis's N) or plain (its Y)", choices=("recurrent", "plain"))
     filters: str = setting("64,64,64,96,96", "of the encoder's five layers, with commas between")
     frames: int = setting(8, "frames of a clip, T", low=2, high=64)
     strides: str = setting("1,2,4,8,16", "frames from one of a clip to the next in training, with commas between")
@@ -95,9 +93,7 @@ class Recurrent(Detector):
         player = Player(
             "model", scorer.parameters(), terms, self.learning_rate, Schedule(plateau, "plateau"), optimizer=Adam
         )
-        return [
-            Stage("fit", [player], self.epochs, monitor, patience=self.patience, steps=self.steps or None)
-        ]
+        return [Stage("fit", [player], self.epochs, monitor, patience=self.patience, steps=self.steps or None)]
 
     def _numbers(self, name: str) -> list[int]:
         text = getattr(self, name)

@@ -16,7 +16,8 @@ class OnnxEngine:
     """Runs an exported scoring graph on ONNX Runtime.
 
     Args:
-        graph: the serialized ONNX model, with input `image` or `clip` and outputs `score` and, where the method has one, `map`.
+        graph: the serialized ONNX model, with input `image` or `clip` and outputs `score` and, where the method has
+            one, `map`.
 
     Raises:
         ModelFileError: ONNX Runtime refuses the graph.

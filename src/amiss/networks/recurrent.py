@@ -155,7 +155,7 @@ class OverTime(nn.Module):
 def _unrolled(cell: ConvCell, clip: Tensor) -> Tensor:
     n, length = clip.shape[:2]
     given = cell.of_input(clip.flatten(0, 1))  # of all frames at once; only the states wait for each other
-    given = given.unflatten(0, (n, length))
+    given = given.view(n, length, *given.shape[1:])
     state = cell.start(given[:, 0])
     outputs = []
     for number in range(length):
@@ -212,7 +212,13 @@ class RecurrentModel(nn.Module):
         )
         mirrored = filters[::-1]
         self.decoder = nn.ModuleList(
-            layer(before, after, 2 if number >= count - strided else 1, True, decoder == "recurrent" and number < recurrent_layers)
+            layer(
+                before,
+                after,
+                2 if number >= count - strided else 1,
+                True,
+                decoder == "recurrent" and number < recurrent_layers,
+            )
             for number, (before, after) in enumerate(pairwise(mirrored))
         )
         # the last one brings the picture back: directly, or by a large kernel and a convolution more
@@ -239,7 +245,7 @@ class RecurrentModel(nn.Module):
         code = clip
         for number in range(half):
             code = self._step(self.encoder, clip[:, number], states, 0)
-        frames = []
+        frames: list[Tensor] = []
         for number in range(clip.shape[1] - half):
             if number:
                 code = self._step(self.encoder, frames[-1], states, 0)
@@ -258,8 +264,8 @@ class RecurrentModel(nn.Module):
 
 def _framewise(layer: nn.Module, clip: Tensor) -> Tensor:
     n, length = clip.shape[:2]
-    seen: Tensor = layer(clip.flatten(0, 1)).unflatten(0, (n, length))
-    return seen
+    seen: Tensor = layer(clip.flatten(0, 1))
+    return seen.view(n, length, *seen.shape[1:])
 
 
 def _to_multiple(clip: Tensor, side: int) -> tuple[Tensor, tuple[int, int]]:
@@ -270,7 +276,7 @@ def _to_multiple(clip: Tensor, side: int) -> tuple[Tensor, tuple[int, int]]:
         return clip, (height, width)
     n, length = clip.shape[:2]
     padded = functional.pad(clip.flatten(0, 1), (0, right, 0, down), mode="replicate")
-    return padded.unflatten(0, (n, length)), (height, width)
+    return padded.view(n, length, *padded.shape[1:]), (height, width)
 
 
 def strided_layers(height: int, width: int) -> int:
@@ -292,7 +298,8 @@ class RecurrentScorer(nn.Module):
     def errors(self, clip: Tensor) -> Tensor:
         """(n, k, h, w) of each frame that is made."""
         made = self.model(clip)
-        return (made - clip[:, -made.shape[1] :]).square().mean(dim=2)
+        errors: Tensor = (made - clip[:, -made.shape[1] :]).square().mean(dim=2)
+        return errors
 
     def forward(self, clip: Tensor) -> dict[str, Tensor]:
         places = self.errors(clip).float().mean(dim=1)

@@ -18,7 +18,10 @@ from amiss.errors import DataError
 
 
 class Avenue(KnownSet):
-    """16 training and 21 test videos of 640x360 at 25 frames a second; a frame whose mask marks anything is anomalous."""
+    """16 training and 21 test videos, 640x360 in colour, 25 frames a second.
+
+    A frame is anomalous where its mask marks anything.
+    """
 
     title = "CUHK Avenue"
     source = "http://www.cse.cuhk.edu.hk/leojia/projects/detectabnormal/dataset.html"

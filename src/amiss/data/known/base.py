@@ -214,6 +214,10 @@ class UcsdSet(KnownSet):
         if len(lines) != clips:
             raise DataError(f"{script} labels {len(lines)} clips, but {base} holds {clips}; fetch {self.source} again")
         return [
-            {frame for first, last in re.findall(r"(\d+)\s*:\s*(\d+)", line) for frame in range(int(first), int(last) + 1)}
+            {
+                frame
+                for first, last in re.findall(r"(\d+)\s*:\s*(\d+)", line)
+                for frame in range(int(first), int(last) + 1)
+            }
             for line in lines
         ]
