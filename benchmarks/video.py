@@ -70,10 +70,10 @@ def table() -> str:
     text = [
         "# Video: UCSD Ped2",
         "",
-        "Frame AUROC in %, over all 2,010 frames of the 12 test clips (1,648 anomalous); the frames are a JPEG copy. *Raw* "
-        "is the score as it is, *causal* its mean over the last 9 frames, both of which a live system has. *Normalised* "
-        "is the papers' way: scaled by the extremes of each whole test clip, its anomalies included, and smoothed over "
-        "15 frames; nothing live can reach it. Means over seeds (± standard deviation).",
+        "Frame AUROC in %, over all 2,010 frames of the 12 test clips (1,648 anomalous); the frames are a JPEG copy. "
+        "*Raw* is the score as it is, *causal* its mean over the last 9 frames, both of which a live system has. "
+        "*Normalised* is the papers' way: scaled by the extremes of each whole test clip, its anomalies included, and "
+        "smoothed over 15 frames; nothing live can reach it. Means over seeds (± standard deviation).",
         "",
         "| method | seeds | raw | causal | normalised | EER, raw | pixel AUROC | events found of 12 | false events | "
         "size | epochs | flattened | fit, s | frames/s | times real time |",
@@ -107,7 +107,7 @@ def table() -> str:
         "",
         *sorted({f"    {row['command']}" for row in rows}),
         "",
-        f"Machine: {', '.join(sorted({row['machine'] for row in rows}))}; one core, while other work shared the machine.",
+        f"Machine: {', '.join(sorted({row['machine'] for row in rows}))}; one core, other work beside it.",
     ]
     return "\n".join(text) + "\n"
 

@@ -20,7 +20,7 @@ FLOORS = (
     ("engines", "export"),
     ("detectors", "scoring", "model_file"),  # a detector saves itself; its file restores it
     ("results", "report"),
-    ("evaluation", "teaching", "visual_checks", "demo", "testing"),
+    ("evaluation", "teaching", "visual_checks", "demo", "testing", "watching"),
     ("cli",),
 )
 LEVEL = {room: level for level, floor in enumerate(FLOORS) for room in floor}

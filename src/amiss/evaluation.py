@@ -18,14 +18,11 @@ from .errors import DataError
 from .metrics import evaluate, evaluate_videos, localisation
 from .progress import Progress, silent
 from .scoring import Row, score_collection
+from .watching import LASTING
 
 if TYPE_CHECKING:
     from .detectors.base import Detector, Images
     from .report.collect import ReportCollector
-
-
-#: An event lasts as long as scores exceed what so many times the promised share of normal frames does.
-_LASTING = 5
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ def evaluate_model(
         seed=seed,
     )
     if detector.clip_length > 1 or any(row.item.video for row in rows):
-        low = Decision(decision.calibration, min(0.5, _LASTING * detector.false_alarm_rate)).threshold
+        low = Decision(decision.calibration, min(0.5, LASTING * detector.false_alarm_rate)).threshold
         videos = [video_of(row.item) for row in rows]
         measured |= evaluate_videos(
             scores, labels, videos, decision.threshold, low, _frame_rate(rows), repeats=repeats, seed=seed

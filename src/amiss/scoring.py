@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .data import Collection, Item
+from .data import Item
 from .data.clips import PassingClips, video_of
+from .data.collection import Pixels
 from .data.preprocessing import to_float
 from .data.stack import Prepared, stream
 
@@ -30,6 +31,7 @@ class Row:
         digest: of the prepared image.
         error: why it could not be read, else None.
         map: (h, w) float32 where the method has one.
+        picture: the image for people, where it was asked for.
     """
 
     item: Item
@@ -39,14 +41,29 @@ class Row:
     digest: str = ""
     error: str | None = None
     map: NDArray[np.float32] | None = None
+    picture: Pixels | None = None
 
 
-def score_collection(detector: Detector, collection: Collection, batch_size: int | None = None) -> Iterator[Row]:
-    """Rows in the order of the collection; holds a few batches at a time, whatever the number of images."""
+def score_collection(
+    detector: Detector,
+    collection: Iterable[Item],
+    batch_size: int | None = None,
+    ahead: int | None = None,
+    picture: int | None = None,
+) -> Iterator[Row]:
+    """Rows in the order of the collection; holds a few batches at a time, whatever the number of images.
+
+    Args:
+        detector: fitted.
+        collection: images, or frames as they come.
+        batch_size: images scored together; without it, what suits the detector.
+        ahead: images read ahead of the one that is scored; without it, two batches.
+        picture: give each row its picture, the longest side at most so many pixels.
+    """
     size = batch_size or detector.scoring_batch_
     batch: list[Prepared] = []
     clips = PassingClips(detector.clip_length) if detector.clip_length > 1 else None
-    for prepared in stream(collection, detector.preprocessing_, ahead=max(2 * size, 16)):
+    for prepared in stream(collection, detector.preprocessing_, ahead or max(2 * size, 16), picture):
         if clips is not None and prepared.image is not None:
             clip = clips.push(video_of(prepared.item), prepared.image)
             prepared = replace(prepared, image=clip)
@@ -76,5 +93,6 @@ def _score_batch(detector: Detector, batch: list[Prepared]) -> Iterator[Row]:
             bool(flags[position]),
             prepared.digest,
             map=None if output.maps is None else output.maps[position].copy(),  # a view would keep the whole batch
+            picture=prepared.picture,
         )
         position += 1

@@ -12,10 +12,12 @@ import typer
 from .console import Json, console, percent, plain, print_json, progress_bar
 
 ORDER = 2
+#: What is fitted where no method is named.
+IMAGE_METHOD, VIDEO_METHOD = "panel", "motion_adacl"
 _HELP = """Learn what normal images look like and write a model file.
 
-NORMAL is folders, files, globs, .idx / .npy / .npz arrays, or known data sets. A part of them is set aside to choose
-the epoch and to calibrate the decision, so no other images are needed.
+NORMAL is folders, files, globs, .idx / .npy / .npz arrays, videos, or known data sets. A part of them is set aside to
+choose the epoch and to calibrate the decision, so no other images are needed.
 
 \b
 Examples:
@@ -24,7 +26,7 @@ Examples:
   amiss fit fashion-mnist:train:normal=3 --out dress.amiss --method bcae1 --epochs 30
   amiss fit parts/good --out part.amiss --set size=96x192 --set batch_size=32
   amiss fit parts/good --anomalies parts/bad --out part.amiss --method adnl
-  amiss fit frames/normal --out scene.amiss --set patch=30:25
+  amiss fit monday.mp4 tuesday.mp4 --out hall.amiss
   amiss fit parts/good --out part.amiss --resume        # go on after a power cut
 """
 
@@ -36,7 +38,10 @@ def register(app: typer.Typer) -> None:
 def fit(
     normal: Annotated[list[str], typer.Argument(metavar="NORMAL", help="Normal images.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Model file to write.", show_default=False)],
-    method: Annotated[str, typer.Option(help="See: amiss methods.")] = "panel",
+    method: Annotated[
+        str | None,
+        typer.Option(help="See: amiss methods. Without it, panel; for videos, motion_adacl.", show_default=False),
+    ] = None,
     anomalies: Annotated[
         list[str] | None,
         typer.Option(help="Labelled anomalies to learn from, for methods that can; repeatable.", show_default=False),
@@ -60,11 +65,16 @@ def fit(
     resume: Annotated[bool, typer.Option("--resume", help="Continue a fit that was broken off.")] = False,
     json_: Json = False,
 ) -> None:
+    from ..data import open_images
     from ..detectors import get_method
     from ..detectors.settings import check_settings, parse_settings
     from ..errors import DegenerateTrainingWarning, TrainingError, UsageError
     from ..files import check_writable
 
+    collection = open_images(normal, "fit") if method is None else None  # a wrong method is told before it is opened
+    if method is None:
+        assert collection is not None
+        method = VIDEO_METHOD if len(collection) and collection[0].video is not None else IMAGE_METHOD
     kind = get_method(method)
     settings = parse_settings(kind, set_ or [])
     given = {"false_alarm_rate": false_alarm_rate, "seed": seed, "device": device}
@@ -85,7 +95,7 @@ def fit(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DegenerateTrainingWarning)  # the notes below say the same
                 detector.fit(
-                    normal,
+                    normal if collection is None else collection,
                     anomalies=anomalies,
                     validation=validation,
                     work_dir=work_dir,
@@ -132,9 +142,10 @@ def _report(detector: object, method: str, out: Path, json_: bool) -> None:
     for note in detector.notes_:
         people.print(f"[yellow]note[/]  {plain(note)}")
     colour = "gray" if channels == 1 else "colour"
+    what = "images" if detector.clip_length == 1 else "frames"
     chosen = _choice(stages, counts["stop"], bool(members))
     people.print(
-        f"[bold]{type(detector).__name__}[/] learnt from {counts['train']} {colour} images at {height}x{width} in "
+        f"[bold]{type(detector).__name__}[/] learnt from {counts['train']} {colour} {what} at {height}x{width} in "
         f"{sum(stage['seconds'] for stage in stages):.0f} s; {chosen}{counts['calibrate']} "
         "others set the threshold."
     )

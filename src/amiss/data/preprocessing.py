@@ -88,6 +88,17 @@ def to_float(batch: NDArray[Any]) -> NDArray[np.float32]:
     return batch.astype(np.float32, copy=False)
 
 
+def shrunk_to(pixels: Pixels, longest: int) -> Pixels:
+    """The picture, smaller where a side has more than `longest` pixels; never larger."""
+    height, width = pixels.shape[:2]
+    scale = longest / max(height, width)
+    if scale >= 1:
+        return pixels
+    if pixels.dtype == np.uint16:
+        pixels = pixels.astype(np.float32) / np.float32(65535)
+    return _resize(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
+
+
 def parse_size(size: str) -> tuple[int, int]:
     """`HxW` to (height, width) in pixels.
 

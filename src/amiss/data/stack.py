@@ -17,7 +17,7 @@ from ..errors import DataError
 from ..machine import cpu_count
 from ..progress import Progress, silent
 from .collection import Collection, Item, Pixels
-from .preprocessing import Preprocessing
+from .preprocessing import Preprocessing, shrunk_to
 
 #: Bytes above which a stack lives in a temporary file that is mapped into memory rather than in memory.
 _IN_MEMORY = 4 << 30
@@ -32,12 +32,14 @@ class Prepared:
         image: (c, h, w) uint8 or float32 in [0, 1]; None where it could not be read.
         digest: 16 hexadecimal digits of the SHA-256 of the prepared image; equal pixels have equal digests.
         error: why it could not be read.
+        picture: (h, w) or (h, w, 3) the image for people, where it was asked for.
     """
 
     item: Item
     image: NDArray[Any] | None
     digest: str = ""
     error: str | None = None
+    picture: Pixels | None = None
 
 
 def digest(image: NDArray[Any]) -> str:
@@ -47,22 +49,35 @@ def digest(image: NDArray[Any]) -> str:
     return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()[:16]
 
 
-def prepare_item(item: Item, preprocessing: Preprocessing, pixels: Pixels | None = None) -> Prepared:
+def prepare_item(
+    item: Item, preprocessing: Preprocessing, picture: int | None = None, pixels: Pixels | None = None
+) -> Prepared:
     """Read one image, unless its pixels are given, and prepare it; what goes wrong with it becomes its error."""
     try:
-        image = preprocessing.prepare(item.read() if pixels is None else pixels)
+        pixels = item.read() if pixels is None else pixels
+        image = preprocessing.prepare(pixels)
     except (DataError, OSError) as error:
         return Prepared(item, None, error=str(error))
-    return Prepared(item, image, digest(image))
+    return Prepared(item, image, digest(image), picture=None if picture is None else shrunk_to(pixels, picture))
 
 
-def stream(items: Iterable[Item], preprocessing: Preprocessing, ahead: int = 64) -> Iterator[Prepared]:
-    """Prepared images in order, decoded by several threads at most `ahead` images in advance."""
+def stream(
+    items: Iterable[Item], preprocessing: Preprocessing, ahead: int = 64, picture: int | None = None
+) -> Iterator[Prepared]:
+    """Prepared images in order, decoded by several threads at most `ahead` images in advance.
+
+    Args:
+        items: what to read.
+        preprocessing: of the model.
+        ahead: images.
+        picture: keep also a picture for people, its longest side at most so many pixels: a frame of a video is not
+            easily read twice.
+    """
     waiting: deque[Future[Prepared]] = deque()
     with ThreadPoolExecutor(max_workers=cpu_count(), thread_name_prefix="amiss-read") as pool:
         try:
             for item in items:
-                waiting.append(_submitted(pool, item, preprocessing))
+                waiting.append(_submitted(pool, item, preprocessing, picture))
                 if len(waiting) >= ahead:
                     yield waiting.popleft().result()
             while waiting:
@@ -72,11 +87,13 @@ def stream(items: Iterable[Item], preprocessing: Preprocessing, ahead: int = 64)
                 future.cancel()
 
 
-def _submitted(pool: ThreadPoolExecutor, item: Item, preprocessing: Preprocessing) -> Future[Prepared]:
+def _submitted(
+    pool: ThreadPoolExecutor, item: Item, preprocessing: Preprocessing, picture: int | None
+) -> Future[Prepared]:
     if not item.in_order:
-        return pool.submit(prepare_item, item, preprocessing)
+        return pool.submit(prepare_item, item, preprocessing, picture)
     try:
-        return pool.submit(prepare_item, item, preprocessing, item.read())
+        return pool.submit(prepare_item, item, preprocessing, picture, item.read())
     except (DataError, OSError) as error:
         failed: Future[Prepared] = Future()
         failed.set_result(Prepared(item, None, error=str(error)))

@@ -137,7 +137,7 @@ class VideoFile:
             place, frame = next(self._frames, (len(self), None))
         self._ahead = None
         if place == index:
-            return _pixels(frame)
+            return pixels_of(frame)
         self._at = index
         self._ahead = (place, frame)
         cut = frame is None
@@ -186,7 +186,7 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
             return
 
 
-def _pixels(frame: Any) -> Pixels:
+def pixels_of(frame: Any) -> Pixels:
     pixels: Pixels = frame.to_ndarray(format="rgb24")
     turns = round(frame.rotation / 90) % 4
     if turns:

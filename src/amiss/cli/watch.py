@@ -1,0 +1,155 @@
+"""`amiss watch`: events in a video, or in what a camera sees, as they happen."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .console import Engine, Json, Model, console, plain, progress_bar
+
+if TYPE_CHECKING:
+    from ..data.live import LiveSource
+
+ORDER = 6
+_HELP = """Watch a video or a camera: tell when something is amiss, and keep a film of it.
+
+SOURCE is a video, a folder of frames, or a known set; or, watched until Ctrl-C: rtsp://..., http://..., camera:0 or
+/dev/video0. A camera that goes away is connected again; where scoring is too slow, frames are dropped, and counted.
+
+\b
+An event begins when the score, averaged over the last 9 frames, exceeds the model's threshold.
+With --out DIR, events are added to DIR/events.jsonl, and each has its film there.
+--alert runs a program at the start of every event, with the event as JSON on its standard input.
+
+\b
+Examples:
+  amiss watch hall.amiss today.mp4 --out today
+  amiss watch hall.amiss rtsp://10.0.0.7/door --out door --alert ./ring.sh
+"""
+_STATUS_EVERY = 60.0
+
+
+def register(app: typer.Typer) -> None:
+    app.command("watch", help=_HELP)(watch)
+
+
+def watch(
+    model: Model,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Video, camera or stream.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Folder for events.jsonl and films.", show_default=False)] = None,
+    alert: Annotated[
+        str | None, typer.Option(metavar="COMMAND", help="Run at the start of every event.", show_default=False)
+    ] = None,
+    rate: Annotated[float, typer.Option(help="Frames a second, where the source does not tell.", min=0.1)] = 25.0,
+    engine: Engine = "auto",
+    json_: Json = False,
+) -> None:
+    from ..data import open_images
+    from ..data.live import LiveSource, is_live
+    from ..errors import DataError, UsageError
+    from ..model_file import load
+    from ..watching import Watcher
+
+    command = shlex.split(alert) if alert else []
+    if alert is not None:
+        import shutil
+
+        if not command or shutil.which(command[0]) is None:
+            raise UsageError(f"--alert {alert!r} cannot be run; give a program and its arguments")
+    detector = load(model, engine)
+    say = _Printer(json_)
+    if is_live(source):
+        live = LiveSource(source, told=lambda what, why: say({"event": what, "why": why}), patience=10)
+        watcher = Watcher(detector, out, command, rate, live=True)
+        status = _Status(live)
+        try:
+            for record in watcher.watch(live, 1, lambda row, smoothed: status.frame(say)):
+                say(record)
+        except KeyboardInterrupt:
+            live.stop()
+        say({"event": "stopped", "frames": watcher.frames, "dropped": live.dropped, "events": watcher.count})
+        return
+    collection = open_images(source, "score")
+    rate = _rate_of(collection[:2], rate)
+    watcher = Watcher(detector, out, command, rate)
+    with progress_bar() as progress:
+        done = 0
+
+        def each(row: Any, smoothed: float) -> None:
+            nonlocal done
+            done += 1
+            progress("watch", done, len(collection), "")
+
+        for record in watcher.watch(collection, each=each):
+            say(record)
+    for note in collection.notes:
+        console(True).print(f"[yellow]note[/]  {plain(note)}")
+    say({"event": "stopped", "frames": watcher.frames, "unreadable": watcher.unreadable, "events": watcher.count})
+    if not watcher.frames:
+        raise DataError(f"no frame of {source} could be read; check that a player shows it")
+
+
+def _rate_of(first: Any, assumed: float) -> float:
+    """Frames a second, from the times of the first two frames."""
+    times = [item.time for item in first]
+    if len(times) == 2 and None not in times and times[1] > times[0]:
+        return float(1 / (times[1] - times[0]))
+    return assumed
+
+
+class _Status:
+    """Says once a minute how a camera is doing."""
+
+    def __init__(self, live: LiveSource) -> None:
+        self._live, self._frames, self._since = live, 0, time.monotonic()
+
+    def frame(self, say: _Printer) -> None:
+        self._frames += 1
+        now = time.monotonic()
+        if now - self._since >= _STATUS_EVERY:
+            figures = {"frames_per_second": round(self._frames / (now - self._since), 1)}
+            say({"event": "status", **figures, "dropped": self._live.dropped, "reconnected": self._live.reconnections})
+            self._frames, self._since = 0, now
+
+
+class _Printer:
+    """Records on standard output: sentences for people, JSON lines for programs."""
+
+    def __init__(self, json_mode: bool) -> None:
+        self._json = json_mode or not sys.stdout.isatty()
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        if self._json:
+            print(json.dumps(record), flush=True)
+        else:
+            console().print(_sentence(record))
+
+
+def _sentence(record: dict[str, Any]) -> str:
+    what = record["event"]
+    if what == "start":
+        return f"[bold red]AMISS[/]  from {_when(record['start_time'])}, score {record['score']:.3f}"
+    if what == "end":
+        film = f", film {plain(record['clip'])}" if record["clip"] else ""
+        return (
+            f"       until {_when(record['end_time'])}, worst at {_when(record['peak_time'])} "
+            f"(p {record['p_value']:.4f}){film}"
+        )
+    if what == "lost":
+        return f"[yellow]lost[/]   {plain(record['why'])}; trying again"
+    if what == "back":
+        return "[green]back[/]"
+    return ", ".join(f"{key} {value}" for key, value in record.items() if key != "event")
+
+
+def _when(time: float | str | None) -> str:
+    if not isinstance(time, float):
+        return str(time)
+    minutes, seconds = divmod(time, 60)
+    return f"{int(minutes)}:{seconds:05.2f}"

@@ -1,0 +1,151 @@
+"""Cameras and streams: frames as they come, with reconnection, and dropped rather than late."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from amiss import versions
+from amiss.data.collection import Item, Pixels
+from amiss.data.video import pixels_of
+from amiss.errors import DataError
+
+#: Frames that wait at most; when as many wait, all of them are dropped, so that what follows is in one piece.
+_WAITING = 64
+#: Seconds before the first attempt to reconnect, and at most; each waits twice as long as the one before.
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
+#: Seconds without a frame after which a stream counts as lost, in microseconds as FFmpeg takes it.
+_TIMEOUT = "10000000"
+
+
+def is_live(source: str) -> bool:
+    """Whether a source is a camera or a stream: `rtsp://...` and the like, `/dev/video0`, or `camera:0`.
+
+    >>> is_live("rtsp://10.0.0.7/door"), is_live("camera:0"), is_live("hall.mp4")
+    (True, True, False)
+    """
+    return bool(re.match(r"(rtsps?|rtmp|http|https|udp|srt|tcp)://|/dev/video\d+$|camera:\d+$", source))
+
+
+def _connected(address: str) -> Iterator[Pixels]:
+    """The frames of a camera or stream from now on; ends, or raises, when it goes away."""
+    import av
+
+    options = {"rtsp_transport": "tcp", "timeout": _TIMEOUT} if address.startswith("rtsp") else {}
+    device = re.match(r"camera:(\d+)$", address)
+    path = f"/dev/video{device[1]}" if device else address
+    container: Any = av.open(path, format="v4l2" if path.startswith("/dev/") else None, options=options)
+    try:
+        for frame in container.decode(video=0):
+            yield pixels_of(frame)
+    finally:
+        container.close()
+
+
+class LiveSource:
+    """The frames of a camera or stream as items, for ever, or until `stop`.
+
+    A thread of its own reads. When it goes away it is connected again, after half a second, and twice as long after
+    every failure, 30 seconds at most. When more than 64 frames wait, they are dropped: what is scored is what happens
+    now. After either, `Item.video` has another name, so that no clip spans the gap.
+
+    Args:
+        address: see `is_live`.
+        connect: from the address to an iterator of frames; PyAV's by default.
+        told: is told `lost` with the reason, and `back`.
+        patience: attempts in a row that may fail before it gives up; None never does.
+
+    Attributes:
+        dropped: frames that came and were not scored.
+        reconnections: how often it was connected again.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        connect: Callable[[str], Iterator[Pixels]] | None = None,
+        told: Callable[[str, str], None] = lambda what, why: None,
+        patience: int | None = None,
+    ) -> None:
+        if connect is None:
+            versions.require("video", "reading a camera or stream", "av")
+        self.address, self.dropped, self.reconnections = address, 0, 0
+        self._connect, self._told, self._patience = connect or _connected, told, patience
+        self._waiting: deque[tuple[int, float, Pixels]] = deque()
+        self._changed = threading.Condition()
+        self._stopped = threading.Event()
+        self._over: DataError | None = None
+        self._piece = 0
+
+    def stop(self) -> None:
+        """No more frames; what iterates over it ends."""
+        self._stopped.set()
+        with self._changed:
+            self._changed.notify_all()
+
+    def __iter__(self) -> Iterator[Item]:
+        reader = threading.Thread(target=self._read, name="amiss-camera", daemon=True)
+        reader.start()
+        number = 0
+        try:
+            while True:
+                with self._changed:
+                    while not self._waiting and not self._stopped.is_set() and self._over is None:
+                        self._changed.wait()
+                    if self._stopped.is_set():
+                        return
+                    if not self._waiting:
+                        assert self._over is not None
+                        raise self._over
+                    piece, when, pixels = self._waiting.popleft()
+                yield Item(
+                    f"{self.address}[{number}]",
+                    lambda pixels=pixels: pixels,  # type: ignore[misc]  # bound to this frame
+                    video=f"{self.address} #{piece}",
+                    time=when,
+                    in_order=True,
+                )
+                number += 1
+        finally:
+            self.stop()
+
+    def _read(self) -> None:
+        failures, seen = 0, False
+        while not self._stopped.is_set():
+            reason = "it ended"
+            try:
+                for pixels in self._connect(self.address):
+                    if self._stopped.is_set():
+                        return
+                    if failures or not seen:
+                        if seen:
+                            self.reconnections += 1
+                            self._told("back", "")
+                        failures, seen = 0, True
+                    self._put(pixels)
+            except Exception as error:  # PyAV has many classes for what cameras do
+                reason = str(error) or type(error).__name__
+            failures += 1
+            self._piece += 1
+            self._told("lost", reason)
+            if self._patience is not None and failures > self._patience:
+                with self._changed:
+                    self._over = DataError(
+                        f"{self.address} cannot be read ({reason}); check the address, and that nobody else uses it"
+                    )
+                    self._changed.notify_all()
+                return
+            self._stopped.wait(min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (failures - 1)))
+
+    def _put(self, pixels: Pixels) -> None:
+        with self._changed:
+            if len(self._waiting) >= _WAITING:
+                self.dropped += len(self._waiting)
+                self._waiting.clear()
+                self._piece += 1
+            self._waiting.append((self._piece, time.time(), pixels))
+            self._changed.notify_all()
