@@ -30,6 +30,10 @@ _MEASURES = {
     "recall": "recall",
     "best_f1": "best F1 (oracle)",
 }
+_VIDEO_MEASURES = {
+    "auroc_causal": "AUROC, mean of the last 9 frames",
+    "auroc_normalised": "AUROC, scaled per video (an oracle)",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -66,6 +70,27 @@ def evaluate(
         print_json(metrics)
 
 
+def _events(metrics: dict[str, Any]) -> str:
+    """Single videos and events, in words."""
+    events = metrics["events"]
+    known = {name: each["value"] for name, each in metrics["videos"].items() if each is not None}
+    lines = []
+    if known:
+        worst = min(known, key=lambda name: known[name])
+        lines.append(
+            f"AUROC per video from {number(known[worst])} ({plain(worst)}) to {number(max(known.values()))}, of the "
+            f"{len(known)} of {len(metrics['videos'])} that hold normal and anomalous frames"
+        )
+    else:
+        lines.append("No AUROC per video: each holds normal or anomalous frames alone")
+    rate = f"{events['frames_per_second']:g} frames a second{' assumed' if events['rate_assumed'] else ''}"
+    lines.append(
+        f"[bold]{events['detected']} of {events['labelled']} events[/] were found; {events['false']} of "
+        f"{events['found']} found are false, {events['false_per_hour']:.1f} an hour ({rate})"
+    )
+    return "\n".join(lines)
+
+
 def _kinds_table(kinds: dict[str, Any]) -> Any:
     from rich.table import Table
 
@@ -98,7 +123,13 @@ def _print_table(people: Any, metrics: dict[str, Any], promised: bool) -> None:
         all_ = metrics[key]
         interval = f"{number(all_['low'])} – {number(all_['high'])}"
         table.add_row(title, number(all_["value"]), interval)
+    for key, title in _VIDEO_MEASURES.items():
+        if key in metrics:
+            interval = f"{number(metrics[key]['low'])} – {number(metrics[key]['high'])}"
+            table.add_row(title, number(metrics[key]["value"]), interval)
     people.print(table)
+    if "events" in metrics:
+        people.print(_events(metrics))
     if len(kinds) > 1:
         people.print(_kinds_table(kinds))
     places = metrics["localisation"]

@@ -1,0 +1,87 @@
+"""`amiss watch` from end to end, and video through the other verbs."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from amiss.testing.videos import crossing, write_video
+
+Run = Callable[..., Any]
+pytestmark = pytest.mark.filterwarnings("ignore::amiss.errors.DegenerateTrainingWarning")
+
+
+@pytest.fixture(scope="module")
+def hall(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hall")
+    for day in range(3):
+        write_video(folder / "normal" / f"{day}.mp4", crossing(1, 120, seed=day))
+    write_video(folder / "labelled" / "good" / "x.mp4", crossing(1, 60, seed=7))
+    write_video(folder / "labelled" / "run" / "y.mp4", crossing(12, 60, seed=8))
+    write_video(folder / "today.mp4", crossing([1] * 60 + [12] * 40 + [1] * 30, seed=9))
+    return folder
+
+
+@pytest.fixture
+def model(hall: Path, run: Run) -> Path:
+    path = hall / "hall.amiss"
+    if not path.exists():
+        arguments = ["--method", "frame_difference", "--false-alarm-rate", "0.05"]
+        run("fit", str(hall / "normal"), "--out", str(path), *arguments).well()
+    return path
+
+
+def test_without_a_method_videos_get_one_for_motion(hall: Path, tmp_path: Path, run: Run) -> None:
+    out = tmp_path / "m.amiss"
+    settings = ["--set", "steps=2", "--epochs", "1"]
+    told = json.loads(run("fit", str(hall / "normal"), "--out", str(out), *settings, "--json").well().out)
+    assert told["method"] == "motion_adacl"
+    assert told["decision"]["guaranteed"] is False, "blocks of three videos promise nothing"
+
+
+def test_watch_tells_events_as_json_lines(hall: Path, model: Path, tmp_path: Path, run: Run) -> None:
+    result = run("watch", str(model), str(hall / "today.mp4"), "--out", str(tmp_path / "out"), "--json").well()
+    records = [json.loads(line) for line in result.out.splitlines()]
+    assert [record["event"] for record in records] == ["start", "end", "stopped"]
+    assert records[-1]["frames"] == 130
+    assert (tmp_path / "out" / records[1]["clip"]).is_file()
+
+
+def test_scores_have_a_row_for_each_frame(hall: Path, model: Path, tmp_path: Path, run: Run) -> None:
+    table = tmp_path / "scores.csv"
+    run("score", str(model), str(hall / "today.mp4"), "--out", str(table)).well()
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert len(rows) == 130
+    assert rows[5]["name"].endswith("today.mp4[5]")
+    flagged = [row["is_anomaly"] == "true" for row in rows]
+    assert sum(flagged[60:100]) > 30 > sum(flagged[:60])
+
+
+def test_eval_measures_frames_videos_and_events(hall: Path, model: Path, run: Run) -> None:
+    metrics = json.loads(run("eval", str(model), str(hall / "labelled"), "--json").well().out)
+    assert metrics["auroc"]["value"] > 0.9
+    assert metrics["auroc_normalised"]["value"] is not None
+    assert metrics["auroc_causal"]["value"] > 0.9
+    assert set(metrics["videos"].values()) == {None}, "each holds one class"
+    assert metrics["events"]["labelled"] == metrics["events"]["detected"] == 1
+    text = run("eval", str(model), str(hall / "labelled")).well().out
+    assert "per video" in text
+    assert "events" in text
+
+
+def test_bad_sources_are_explained(hall: Path, model: Path, tmp_path: Path, run: Run) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    result = run("watch", str(model), str(broken))
+    assert result.code == 1
+    assert "broken.mp4" in result.err
+    result = run("watch", str(model), str(hall / "today.mp4"), "--alert", "no-such-program")
+    assert result.code == 2
+    assert "no-such-program" in result.err
+    result = run("watch", str(model), str(tmp_path / "missing.mp4"))
+    assert result.code == 2

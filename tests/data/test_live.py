@@ -1,0 +1,76 @@
+"""Cameras: away and back, too fast, gone for good."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from amiss.data.live import LiveSource
+from amiss.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("amiss.data.live._FIRST_WAIT", 0.01)
+
+
+def picture(number: int) -> np.ndarray:
+    return np.full((4, 4), number, np.uint8)
+
+
+def test_a_camera_that_goes_away_and_comes_back() -> None:
+    attempts, said = iter(range(100)), []
+
+    def connect(address: str) -> Iterator[np.ndarray]:
+        attempt = next(attempts)
+        if attempt == 1:
+            raise OSError("no route to host")
+        yield from (picture(10 * attempt + number) for number in range(3))
+
+    source = LiveSource("rtsp://door", connect, told=lambda what, why: said.append((what, why)))
+    items = []
+    for item in source:
+        items.append(item)
+        if len(items) == 6:
+            source.stop()
+    assert [int(item.read()[0, 0]) for item in items] == [0, 1, 2, 20, 21, 22]
+    assert len({item.video for item in items[:3]}) == len({item.video for item in items[3:]}) == 1
+    assert items[0].video != items[3].video, "no clip may span the gap"
+    assert said[:3] == [("lost", "it ended"), ("lost", "no route to host"), ("back", "")]
+    assert source.reconnections >= 1
+
+
+def test_frames_are_dropped_rather_than_late() -> None:
+    go = threading.Event()
+
+    def connect(address: str) -> Iterator[np.ndarray]:
+        yield picture(0)
+        go.wait()
+        yield from (picture(number % 250) for number in range(1, 1000))
+        threading.Event().wait(5)
+
+    source = LiveSource("camera:0", connect)
+    items = []
+    for item in source:
+        items.append(item)
+        if len(items) == 1:
+            go.set()
+            threading.Event().wait(0.3)  # while we are busy, a thousand frames come
+        if len(source._waiting) == 0 and len(items) > 1:
+            source.stop()
+    assert source.dropped + len(items) == 1000
+    assert source.dropped > 900
+    assert int(items[-1].read()[0, 0]) == 999 % 250, "what is scored is what happens now"
+    assert items[0].video != items[1].video
+
+
+def test_an_address_that_never_answers_is_given_up() -> None:
+    def connect(address: str) -> Iterator[np.ndarray]:
+        raise OSError("connection refused")
+        yield
+
+    with pytest.raises(DataError, match="rtsp://nobody cannot be read .connection refused"):
+        next(iter(LiveSource("rtsp://nobody", connect, patience=2)))

@@ -1,0 +1,140 @@
+"""Watching: the same scores as scoring, events with films, bounded memory."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import amiss
+from amiss.data import open_images
+from amiss.data.live import LiveSource
+from amiss.detectors.base import Detector
+from amiss.engines import allowed_difference
+from amiss.scoring import Row
+from amiss.testing.common import moving_task
+from amiss.testing.videos import crossing, write_video
+from amiss.timeline import Events, causal_mean
+from amiss.watching import Watcher, events_of
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return amiss.FrameDifference(false_alarm_rate=0.01).fit(crossing(1, 600))
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """Slow, then for 40 frames too fast, then slow."""
+    return write_video(tmp_path / "a.mp4", crossing([1] * 60 + [12] * 40 + [1] * 60, seed=1))
+
+
+def watched(watcher: Watcher, source: object, batch: int | None = None) -> tuple[list[dict[str, object]], list[float]]:
+    smoothed: list[float] = []
+
+    def each(row: Row, value: float) -> None:
+        smoothed.append(value)
+
+    return list(watcher.watch(source, batch, each)), smoothed  # type: ignore[arg-type]
+
+
+def test_watching_a_file_gives_the_scores_of_scoring_it(detector: Detector, video: Path) -> None:
+    scores = detector.score(video).scores
+    _, smoothed = watched(Watcher(detector), open_images(video))
+    np.testing.assert_array_equal(np.array(smoothed), np.array([_mean(scores, end) for end in range(len(scores))]))
+    np.testing.assert_allclose(smoothed, causal_mean(scores), rtol=1e-6)
+
+
+def _mean(scores: np.ndarray, end: int) -> float:
+    recent = [float(score) for score in scores[max(0, end - 8) : end + 1]]
+    return sum(recent) / len(recent)
+
+
+def test_a_camera_gives_the_scores_of_the_file(detector: Detector, video: Path) -> None:
+    frames = [item.read() for item in open_images(video)]
+
+    def connect(address: str) -> Iterator[np.ndarray]:
+        for frame in frames:
+            yield frame
+            time.sleep(0.001)  # a camera takes its time
+
+    source = LiveSource("camera:0", connect, told=lambda what, why: source.stop())
+    _, smoothed = watched(Watcher(detector, live=True), source, 1)
+    expected = causal_mean(detector.score(video).scores)[: len(smoothed)]
+    assert len(smoothed) > 140
+    np.testing.assert_allclose(smoothed, expected, atol=allowed_difference(detector.calibration_scores_["torch"]))
+
+
+def test_an_event_has_its_start_its_end_and_a_film(detector: Detector, video: Path, tmp_path: Path) -> None:
+    import av
+
+    records, _ = watched(Watcher(detector, tmp_path / "out"), open_images(video))
+    assert [record["event"] for record in records] == ["start", "end"]
+    end = records[1]
+    assert 58 <= end["start"] <= 70  # type: ignore[operator]
+    assert 95 <= end["end"] <= 115  # type: ignore[operator]
+    assert end["start_time"] == pytest.approx(end["start"] / 25, abs=0.01)  # type: ignore[operator]
+    lines = (tmp_path / "out" / "events.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == records
+    film = tmp_path / "out" / str(end["clip"])
+    with av.open(str(film)) as container:
+        count = sum(1 for _ in container.decode(video=0))
+    assert count >= 40 + 50, "the event, and two seconds before"
+    assert not list((tmp_path / "out").glob("*.partial"))
+
+
+def test_an_event_at_the_end_is_told(detector: Detector, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", crossing([1] * 60 + [12] * 40, seed=1))
+    records, _ = watched(Watcher(detector), open_images(video))
+    assert [record["event"] for record in records] == ["start", "end"]
+    assert records[1]["end"] == 99
+
+
+def test_an_alert_gets_the_record(detector: Detector, video: Path, tmp_path: Path) -> None:
+    told = tmp_path / "told.json"
+    program = [sys.executable, "-c", f"import sys; open({str(told)!r}, 'w').write(sys.stdin.read())"]
+    watcher = Watcher(detector, alert=program)
+    records, _ = watched(watcher, open_images(video))
+    for process in watcher._running:
+        process.wait(20)
+    assert json.loads(told.read_text()) == records[0]
+
+
+def test_unreadable_frames_are_counted_and_nothing_is_lost(detector: Detector, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", crossing([1] * 60 + [12] * 40 + [1] * 60, seed=1))
+    path.write_bytes(path.read_bytes()[: int(0.7 * path.stat().st_size)])
+    watcher = Watcher(detector)
+    records, _ = watched(watcher, open_images(path))
+    assert watcher.frames > 80
+    assert records[0]["event"] == "start"
+
+
+def test_memory_does_not_grow_with_the_video(detector: Detector, tmp_path: Path) -> None:
+    """Looped: what the watcher holds after 4,000 frames is what it holds after 400."""
+    import tracemalloc
+
+    frames = crossing([1] * 60 + [12] * 20, seed=1)
+
+    def looped(times: int) -> int:
+        items = list(open_images(frames))
+        watcher = Watcher(detector, events=Events(1e9, 1e9))
+        tracemalloc.start()
+        for _ in watcher.watch(item for _ in range(times) for item in items):
+            pass
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    looped(2)
+    assert looped(50) < 1.3 * looped(5)
+
+
+def test_thresholds_come_from_normal_video() -> None:
+    detector = amiss.FrameDifference(false_alarm_rate=0.05).fit(moving_task().normal)
+    events = events_of(detector)
+    assert events._low < events._high
