@@ -19,8 +19,8 @@ from amiss.engines import allowed_difference
 from amiss.scoring import Row
 from amiss.testing.common import moving_task
 from amiss.testing.videos import crossing, write_video
-from amiss.timeline import Events, causal_mean
-from amiss.watching import Watcher, events_of
+from amiss.timeline import Events, causal_mean, event_thresholds
+from amiss.watching import Watcher
 
 
 @pytest.fixture(scope="module")
@@ -136,5 +136,5 @@ def test_memory_does_not_grow_with_the_video(detector: Detector, tmp_path: Path)
 
 def test_thresholds_come_from_normal_video() -> None:
     detector = amiss.FrameDifference(false_alarm_rate=0.05).fit(moving_task().normal)
-    events = events_of(detector)
-    assert events._low < events._high
+    high, low = event_thresholds(detector.decision_)
+    assert low < high

@@ -18,7 +18,7 @@ from .errors import DataError
 from .metrics import evaluate, evaluate_videos, localisation
 from .progress import Progress, silent
 from .scoring import Row, score_collection
-from .watching import LASTING
+from .timeline import event_thresholds
 
 if TYPE_CHECKING:
     from .detectors.base import Detector, Images
@@ -55,7 +55,6 @@ def evaluate_model(
     Raises:
         DataError: no labelled normal image, or no labelled anomaly, is left.
     """
-    from .calibration import Decision
     from .calibration.thresholds import geometric_mean_threshold
     from .report.collect import ReportCollector
 
@@ -106,10 +105,9 @@ def evaluate_model(
         seed=seed,
     )
     if detector.clip_length > 1 or any(row.item.video for row in rows):
-        low = Decision(decision.calibration, min(0.5, LASTING * detector.false_alarm_rate)).threshold
         videos = [video_of(row.item) for row in rows]
         measured |= evaluate_videos(
-            scores, labels, videos, decision.threshold, low, _frame_rate(rows), repeats=repeats, seed=seed
+            scores, labels, videos, *event_thresholds(decision), _frame_rate(rows), repeats=repeats, seed=seed
         )
     threshold, mean = geometric_mean_threshold(scores, labels)
     metrics = {

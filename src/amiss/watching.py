@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .calibration import Decision
 from .data import Item
 from .errors import WriteError
 from .files import make_folder
@@ -21,13 +20,11 @@ from .maps import smoothed
 from .report.film import Film
 from .report.heatmap import overlay, shrunk
 from .scoring import Row, score_collection
-from .timeline import Event, Events
+from .timeline import Event, Events, event_thresholds
 
 if TYPE_CHECKING:
     from .detectors.base import Detector
 
-#: An event lasts as long as scores exceed what so many times the promised share of normal frames does.
-LASTING = 5
 #: Seconds of a clip before its event begins, and at most in all.
 _BEFORE, _LONGEST = 2.0, 60.0
 #: The longest side of the frames that are kept.
@@ -60,7 +57,7 @@ class Watcher:
         events: Events | None = None,
     ) -> None:
         self._detector, self._folder, self._alert, self._rate, self._live = detector, folder, list(alert), rate, live
-        self._events = events or events_of(detector)
+        self._events = events or Events(*event_thresholds(detector.decision_))
         self._recent: deque[NDArray[np.uint8]] = deque(maxlen=max(1, round(_BEFORE * rate)))
         self._film: Film | None = None
         self._filmed = 0
@@ -191,13 +188,6 @@ class Watcher:
         if self._film is not None and self._filmed < _LONGEST * self._rate:
             self._film.add(picture)
             self._filmed += 1
-
-
-def events_of(detector: Detector) -> Events:
-    """Events begin above the model's threshold, and last above what 5 times as many normal frames exceed."""
-    decision = detector.decision_
-    low = Decision(decision.calibration, min(0.5, LASTING * detector.false_alarm_rate)).threshold
-    return Events(decision.threshold, low)
 
 
 def annotated(detector: Detector, row: Row) -> NDArray[np.uint8]:

@@ -72,5 +72,5 @@ def test_an_address_that_never_answers_is_given_up() -> None:
         raise OSError("connection refused")
         yield
 
-    with pytest.raises(DataError, match="rtsp://nobody cannot be read .connection refused"):
+    with pytest.raises(DataError, match=r"rtsp://nobody cannot be read \(connection refused"):
         next(iter(LiveSource("rtsp://nobody", connect, patience=2)))

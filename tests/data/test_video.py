@@ -58,9 +58,7 @@ def test_a_variable_frame_rate_keeps_its_times(tmp_path: Path, frames: np.ndarra
 def test_rotation_is_applied(tmp_path: Path, frames: np.ndarray) -> None:
     path = write_video(tmp_path / "a.mp4", frames[:5])
     data = bytearray(path.read_bytes())
-    upright = b"".join(
-        value.to_bytes(4, "big") for value in (0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
-    )
+    upright = b"".join(value.to_bytes(4, "big") for value in (0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000))
     turned = b"".join(
         (value % 2**32).to_bytes(4, "big") for value in (0, 0x10000, 0, -0x10000, 0, 0, 48 << 16, 0, 0x40000000)
     )

@@ -36,7 +36,9 @@ def test_ucsd_as_it_is_published(home: Path, number: int) -> None:
     for clip in (1, 2):
         write_frames(root / f"Test/Test{clip:03}", 5, "tif")
         write_frames(root / f"Test/Test{clip:03}_gt", 5, "bmp", "1")
-    labels = "TestVideoFile = {};\nTestVideoFile{end+1}.gt_frame = [2:3];\nTestVideoFile{end+1}.gt_frame = [1:1, 4:5];\n"
+    labels = (
+        "TestVideoFile = {};\nTestVideoFile{end+1}.gt_frame = [2:3];\nTestVideoFile{end+1}.gt_frame = [1:1, 4:5];\n"
+    )
     (root / f"Test/UCSDped{number}.m").write_text(labels)
     assert [item.anomalous for item in open_known(f"ucsd-ped{number}:train")] == [False] * 4
     test = open_known(f"ucsd-ped{number}:test")

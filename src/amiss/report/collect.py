@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from ..maps import smoothed
 from .page import Picture, ReportData, write_report
+from .timeline import Timelines, timeline_views
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,20 +19,34 @@ if TYPE_CHECKING:
     from ..scoring import Row
 
 _PICTURES = 12
+#: Frames of a video that are too near to each other to show both.
+_NEIGHBOURS = 50
 _LISTED_ERRORS = 100
 
 
 class _Few:
-    """The rows with the largest keys; earlier rows win ties."""
+    """The rows with the largest keys; earlier rows win ties. Of neighbouring frames of a video there is one."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Row]] = []
-        self._order = itertools.count(0, -1)
 
-    def offer(self, key: float, row: Row) -> None:
-        heapq.heappush(self._heap, (key, next(self._order), row))
+    def offer(self, key: float, number: int, row: Row) -> None:
+        """Take in the row of this number, if it is among the largest."""
+        if len(self._heap) == _PICTURES and key <= self._heap[0][0]:
+            return
+        if row.item.video is not None:
+            near = [entry for entry in self._heap if self._neighbours(entry, number, row)]
+            if any(entry[0] >= key for entry in near):
+                return
+            self._heap = [entry for entry in self._heap if entry not in near]
+            heapq.heapify(self._heap)
+        heapq.heappush(self._heap, (key, -number, row))
         if len(self._heap) > _PICTURES:
             heapq.heappop(self._heap)
+
+    @staticmethod
+    def _neighbours(entry: tuple[float, int, Row], number: int, row: Row) -> bool:
+        return entry[2].item.video == row.item.video and abs(-entry[1] - number) < _NEIGHBOURS
 
     def rows(self) -> list[Row]:
         return [row for _, _, row in sorted(self._heap, key=lambda entry: entry[:2], reverse=True)]
@@ -57,6 +71,7 @@ class ReportCollector:
         self._worst, self._borderline, self._missed, self._false_alarms = _Few(), _Few(), _Few(), _Few()
         self._labels: NDArray[np.bool_] | None = None
         self._metrics: dict[str, Any] | None = None
+        self._timelines = Timelines(self._decision)
         self._roc: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
     def add(self, row: Row) -> None:
@@ -66,15 +81,18 @@ class ReportCollector:
             if len(self._errors) < _LISTED_ERRORS:
                 self._errors.append((row.item.name, row.error))
             return
+        if row.item.video is not None or self._detector.clip_length > 1:
+            self._timelines.add(row)
         self._scores.append(row.score)
         self._flags.append(row.is_anomaly)
         self._kinds.append(row.item.kind)
-        self._worst.offer(row.score, row)
-        self._borderline.offer(-abs(row.score - self._decision.threshold), row)
+        number = len(self._scores)
+        self._worst.offer(row.score, number, row)
+        self._borderline.offer(-abs(row.score - self._decision.threshold), number, row)
         if row.item.anomalous is True and not row.is_anomaly:
-            self._missed.offer(-row.score, row)
+            self._missed.offer(-row.score, number, row)
         if row.item.anomalous is False and row.is_anomaly:
-            self._false_alarms.offer(row.score, row)
+            self._false_alarms.offer(row.score, number, row)
 
     def labelled(self, labels: NDArray[np.bool_], metrics: dict[str, Any], scores: NDArray[np.float32]) -> None:
         """Take in what is known of labelled images: (n,) bool, the metrics, and the scores that they belong to."""
@@ -89,6 +107,7 @@ class ReportCollector:
 
     def _data(self) -> ReportData:
         scale = self._detector.map_scale_
+        self._timelines.finish()
         return ReportData(
             title=self._title,
             summary=self._summary(),
@@ -103,6 +122,8 @@ class ReportCollector:
             kinds=None if self._labels is None else self._kinds,
             metrics=self._metrics,
             roc=self._roc,
+            timelines=timeline_views(self._timelines),
+            peaks=self._shown(self._timelines.peaks()),
             worst=self._pictures(self._worst),
             borderline=self._pictures(self._borderline),
             missed=None if self._labels is None else self._pictures(self._missed),
@@ -122,8 +143,11 @@ class ReportCollector:
         return lines
 
     def _pictures(self, few: _Few) -> list[Picture]:
+        return self._shown(few.rows())
+
+    def _shown(self, rows: list[Row]) -> list[Picture]:
         pictures = []
-        for row in few.rows():
+        for row in rows:
             image = row.item.read()
             region = self._detector.preprocessing_.region(*image.shape[:2])
             pictures.append(

@@ -86,6 +86,8 @@ class ReportData:
         metrics: as `amiss eval` writes them: `auroc`, `aupr`, `eer`, `f1`, `precision`, `recall`, `best_f1`, each
             {value, low, high}; `false_alarm_rate` {promised, achieved, low, high}; `kinds` with the same by name.
         roc: (false-positive rates, true-positive rates), both (k,) in [0, 1], rising.
+        timelines: of videos, as `amiss.report.timeline` draws them.
+        peaks: frames at the peaks of events.
         worst: pictures with the highest scores.
         borderline: pictures with scores close to the threshold.
         missed: anomalous ones that were not flagged; None where labels are unknown.
@@ -108,6 +110,8 @@ class ReportData:
     kinds: Sequence[str | None] | None = None
     metrics: Mapping[str, Any] | None = None
     roc: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None
+    timelines: Mapping[str, Any] | None = None
+    peaks: list[Picture] = field(default_factory=list)
     worst: list[Picture] = field(default_factory=list)
     borderline: list[Picture] = field(default_factory=list)
     missed: list[Picture] | None = None
@@ -214,6 +218,7 @@ def _view(kept: _Kept) -> dict[str, Any]:
         "metrics": [(name, *_interval(metrics.get(key)), told) for key, name, told in _METRICS if _has(metrics, key)],
         "roc": _roc(data, metrics),
         "kinds": _kinds(kept, metrics),
+        "timelines": data.timelines,
         "galleries": galleries,
         "maps_shown": any(card["overlay"] for gallery in galleries for card in gallery["cards"]),
         "map_scale": css_scale(),
@@ -436,7 +441,11 @@ def _told_apart(edges: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _galleries(kept: _Kept) -> list[dict[str, Any] | None]:
     data = kept.data
+    peaks = _gallery(
+        data, "peaks", "Peaks of events", "The frame with the highest score of each event.", data.peaks, None
+    )
     return [
+        peaks,
         _gallery(data, "worst", "Worst images", "The highest scores, highest first.", data.worst, None),
         _gallery(
             data,

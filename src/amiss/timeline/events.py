@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from .smoothing import CAUSAL_WINDOW
+
+if TYPE_CHECKING:
+    from ..calibration import Decision
+
+#: An event lasts as long as scores exceed what so many times the promised share of normal frames does.
+_LASTING = 5
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,15 @@ class Event:
     end: int
     peak: int
     score: float
+
+
+def event_thresholds(decision: Decision) -> tuple[float, float]:
+    """Where events begin, and how far they last: above what 1, and what 5 times the promised share of normal frames do.
+
+    The promise is of single frames; scores of events are averaged, so fewer normal frames begin one.
+    """
+    lasting = min(0.5, _LASTING * decision.false_alarm_rate)
+    return decision.threshold, replace(decision, false_alarm_rate=lasting).threshold
 
 
 class Events:
@@ -66,6 +82,11 @@ class Events:
         elif self._frame - self._open.end > self._gap:
             return self._closed()
         return None
+
+    @property
+    def open(self) -> bool:
+        """Does an event go on, be it long enough or not?"""
+        return self._open is not None
 
     @property
     def current(self) -> Event | None:
