@@ -19,6 +19,7 @@ from amiss.detectors import get_method, method_names
 from amiss.detectors.base import Detector
 from amiss.detectors.reconstructor import Reconstructor
 from amiss.detectors.settings import settings_of
+from amiss.testing.videos import crossing, write_video
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -73,6 +74,9 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / folder).mkdir(parents=True)
         for number in range(count):
             Image.fromarray(next(pools[normal])).save(tmp_path / folder / f"{number}.png")
+    (tmp_path / "hall").mkdir()
+    for number, day in enumerate(("hall/monday", "hall/tuesday", "hall/wednesday", "today")):
+        write_video(tmp_path / f"{day}.mp4", crossing(1, 60, seed=number))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -35,6 +35,8 @@ NORMAL = "fashion-mnist:train:normal=Sneaker:limit=15000"
 QUICK: dict[str, dict[str, Any]] = {
     "located_adacl": {"epochs": 6},
     "panel": {"told": "located_adacl.epochs=6"},
+    "motion_adacl": {"epochs": 2},
+    "recurrent": {"epochs": 12, "filters": "16,16,16,24,24", "strides": "1", "recurrent_layers": 1},
     "g2d": {"filters": "128,64,32", "epochs": 20},
     "alps": {"epochs": 20},
     "deep_svdd": {"epochs": 30},
@@ -99,6 +101,46 @@ def draw_method(name: str) -> None:
         axes[0].set_ylabel(title, fontsize=9)
     for axis, item, p, flagged in zip(grid[0], images, result.p_values, result.is_anomaly, strict=True):
         axis.set_title(f"{item.kind}\np {p:.3f}", fontsize=8, color="#c2410c" if flagged else "#1d2126")
+    save(figure, f"{name}.png")
+
+
+def shoes_crossing(speeds: list[int], scale: int = 1, seed: int = 0) -> np.ndarray:
+    """(n, 56, 112) frames of two sneakers that cross the picture; the second at so many pixels a frame, so large."""
+    rng = np.random.default_rng(seed)
+    items = [item for item in amiss.open_images("fashion-mnist:test:normal=Sneaker") if not item.anomalous]
+    one, two = (items[index].read() for index in rng.choice(500, 2, replace=False))
+    two = two.repeat(scale, axis=0).repeat(scale, axis=1)
+    frames = rng.integers(20, 32, (len(speeds), 56, 112), dtype=np.uint8)
+    for number, (frame, place) in enumerate(zip(frames, np.cumsum(speeds), strict=True)):
+        for shoe, row, left in ((one, 0, number), (two, 56 - len(two), int(place))):
+            columns = (left + np.arange(shoe.shape[1])) % 112
+            frame[row : row + len(shoe), columns] = np.maximum(frame[row : row + len(shoe), columns], shoe)
+    return frames
+
+
+def draw_clip_method(name: str) -> None:
+    """Frames of a normal video, of one with a shoe that is too fast, and of one with a shoe that is too large."""
+    kind = get_method(name)
+    normal = np.stack([shoes_crossing([1] * 120, seed=seed) for seed in range(12)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        detector = kind(**QUICK.get(name, {})).fit(normal)
+    columns = []
+    for title, speeds, scale in (("normal", [1] * 30, 1), ("too fast", [4] * 30, 1), ("too large", [1] * 30, 2)):
+        frames = shoes_crossing(speeds, scale, seed=99)
+        result, maps = detector.score(frames), detector.anomaly_map(frames)
+        shown = smoothed(maps)
+        columns += [(title, frames[at], shown[at], result.p_values[at], result.is_anomaly[at]) for at in (14, 26)]
+    figure = Figure((8.6, 2.0), dpi=110, layout="constrained")
+    grid, scale_ = figure.subplots(2, len(columns), squeeze=False), detector.map_scale_
+    assert scale_ is not None
+    for (above, below), (title, frame, places, p, flagged) in zip(grid.T, columns, strict=True):
+        above.imshow(frame, cmap="gray", vmin=0, vmax=255)
+        below.imshow(places, cmap="inferno", vmin=scale_.floor, vmax=scale_.threshold * 1.5 - scale_.floor * 0.5)
+        above.set_title(f"{title}\np {p:.3f}", fontsize=8, color="#c2410c" if flagged else "#1d2126")
+        for axis in (above, below):
+            axis.set_xticks([])
+            axis.set_yticks([])
     save(figure, f"{name}.png")
 
 
@@ -184,7 +226,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=[*method_names(), "created", "local", "checks"])
     for name in parser.parse_args().names:
         {"created": draw_created, "local": draw_local, "checks": draw_checks}.get(
-            name, lambda name=name: draw_method(name)
+            name, lambda name=name: draw_method(name) if get_method(name)().clip_length == 1 else draw_clip_method(name)
         )()
 
 

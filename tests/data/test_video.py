@@ -163,3 +163,12 @@ def test_few_videos_are_cut_into_blocks() -> None:
     assert all(block.split(",")[0] == name for block, name in zip(found, names, strict=True))
     many = [f"video {index // 5}" for index in range(100)]
     assert blocks(many) == many
+
+
+def test_arrays_of_videos() -> None:
+    gray = open_images(np.zeros((2, 5, 16, 24), np.uint8))
+    assert [item.name for item in gray][4:6] == ["array[0][4]", "array[1][0]"]
+    assert {item.video for item in gray} == {"array[0]", "array[1]"}
+    assert open_images(np.zeros((2, 3, 16, 24, 3), np.uint8))[0].read().shape == (16, 24, 3)
+    with pytest.raises(DataError):
+        open_images(np.zeros((0, 5, 16, 24), np.uint8))

@@ -8,6 +8,7 @@ import os
 import struct
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -38,7 +39,8 @@ def array_collection(
 
     Args:
         array: (n, h, w) gray, or (n, h, w, c) with c = 1, 3 (RGB) or 4 (RGB and alpha); bool, uint8, uint16, or float
-            in [0, 1]. NaN and range are checked when an image is read.
+            in [0, 1]. NaN and range are checked when an image is read. (n, t, h, w) and (n, t, h, w, c) are n videos of
+            t frames; their frames are named `title[i][j]`.
         title: what the collection is called.
         labels: n times True (anomalous) or False, where known.
         kinds: n class names, where known.
@@ -49,6 +51,8 @@ def array_collection(
     >>> [item.name for item in array_collection(np.zeros((2, 8, 8), np.uint8), "x")]
     ['x[0]', 'x[1]']
     """
+    if _holds_videos(array):
+        return _video_collection(array, title, labels, kinds)
     _check_stack(array, title)
     items = [
         Item(
@@ -60,6 +64,26 @@ def array_collection(
         for i in range(len(array))
     ]
     return Collection(items, title)
+
+
+def _holds_videos(array: NDArray[Any]) -> bool:
+    """(n, t, h, w, c), or (n, t, h, w) where neither t nor w can be channels."""
+    channels = (1, 3, 4)
+    return array.ndim == 5 or (array.ndim == 4 and array.shape[3] not in channels and array.shape[1] not in channels)
+
+
+def _video_collection(
+    array: NDArray[Any], title: str, labels: Sequence[bool] | None, kinds: Sequence[str] | None
+) -> Collection:
+    parts = []
+    for i in range(len(array)):
+        video = f"{title}[{i}]"
+        frames = array_collection(array[i], video)
+        label, kind = None if labels is None else bool(labels[i]), None if kinds is None else kinds[i]
+        parts += [replace(item, anomalous=label, kind=kind, group=video, video=video) for item in frames]
+    if not parts:
+        _check_stack(array[0] if len(array) else array.reshape(0, 1, 1), title)
+    return Collection(parts, title)
 
 
 def is_array_name(name: str) -> bool:
