@@ -35,7 +35,6 @@ NORMAL = "fashion-mnist:train:normal=Sneaker:limit=15000"
 QUICK: dict[str, dict[str, Any]] = {
     "located_adacl": {"epochs": 6},
     "panel": {"told": "located_adacl.epochs=6"},
-    "motion_adacl": {"epochs": 2},
     "recurrent": {"epochs": 12, "filters": "16,16,16,24,24", "strides": "1", "recurrent_layers": 1},
     "g2d": {"filters": "128,64,32", "epochs": 20},
     "alps": {"epochs": 20},
@@ -121,7 +120,7 @@ def shoes_crossing(speeds: list[int], scale: int = 1, seed: int = 0) -> np.ndarr
 def draw_clip_method(name: str) -> None:
     """Frames of a normal video, of one with a shoe that is too fast, and of one with a shoe that is too large."""
     kind = get_method(name)
-    normal = np.stack([shoes_crossing([1] * 120, seed=seed) for seed in range(12)])
+    normal = np.stack([shoes_crossing([1] * 120, seed=seed) for seed in range(40)])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         detector = kind(**QUICK.get(name, {})).fit(normal)
