@@ -18,7 +18,7 @@ FLOORS = (
     ("versions", "calibration", "timeline", "metrics", "data", "networks", "objectives", "anomalies"),
     ("training",),
     ("engines", "export"),
-    ("detectors", "scoring", "model_file"),  # a detector saves itself; its file restores it
+    ("detectors", "scoring", "model_file", "explain"),  # a detector saves and explains itself
     ("results", "report"),
     ("evaluation", "teaching", "visual_checks", "demo", "testing", "watching"),
     ("cli",),

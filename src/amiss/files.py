@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from .errors import AmissError, WriteError
+
+_LONGEST_NAME = 80
 
 
 @contextlib.contextmanager
@@ -71,6 +75,18 @@ def write_text(path: Path, text: str) -> None:
         raise WriteError(f"{path} cannot be written: {error}") from error
     with atomic_write(path) as file:
         file.write(text.encode("utf-8", "backslashreplace"))
+
+
+def picture_name(name: str) -> str:
+    """A file name for the picture of an image: the end of its path for people, and a digest of all of it, because two
+    images may end alike.
+
+    >>> picture_name("parts/new/7.png")
+    'parts_new_7.png-1d3ed1b2.png'
+    """
+    readable = re.sub(r"[^\w.-]+", "_", name)[-_LONGEST_NAME:].strip("_.")
+    unique = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{readable}-{unique}.png"
 
 
 def _cannot(path: Path, error: OSError) -> WriteError:

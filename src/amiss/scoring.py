@@ -62,17 +62,26 @@ def score_collection(
     """
     size = batch_size or detector.scoring_batch_
     batch: list[Prepared] = []
-    clips = PassingClips(detector.clip_length) if detector.clip_length > 1 else None
-    for prepared in stream(collection, detector.preprocessing_, ahead or max(2 * size, 16), picture):
-        if clips is not None and prepared.image is not None:
-            clip = clips.push(video_of(prepared.item), prepared.image)
-            prepared = replace(prepared, image=clip)
+    for prepared in prepared_inputs(detector, collection, ahead or max(2 * size, 16), picture):
         batch.append(prepared)
         if len(batch) == size:
             yield from _score_batch(detector, batch)
             batch = []
     if batch:
         yield from _score_batch(detector, batch)
+
+
+def prepared_inputs(
+    detector: Detector, collection: Iterable[Item], ahead: int = 16, picture: int | None = None
+) -> Iterator[Prepared]:
+    """What the scorer is asked about, in the order of the collection: `image` is (c, h, w), or, where the method sees
+    clips, (t, c, h, w), the clip that ends with the frame. Arguments as of `score_collection`.
+    """
+    clips = PassingClips(detector.clip_length) if detector.clip_length > 1 else None
+    for prepared in stream(collection, detector.preprocessing_, ahead, picture):
+        if clips is not None and prepared.image is not None:
+            prepared = replace(prepared, image=clips.push(video_of(prepared.item), prepared.image))
+        yield prepared
 
 
 def _score_batch(detector: Detector, batch: list[Prepared]) -> Iterator[Row]:

@@ -141,7 +141,7 @@ def test_what_names_nothing_is_a_usage_error(folder: Path, source: object, cause
 
 def test_other_errors(folder: Path) -> None:
     (folder / "x.txt").write_text("text")
-    with pytest.raises(DataError, match=r"neither an image nor an array file.*\.png.*\.npy"):
+    with pytest.raises(DataError, match=r"neither an image, a video nor an array file.*\.png.*\.npy"):
         open_images("x.txt")
     with pytest.raises(DataError, match="matches no files"):
         open_images("gone*.png")

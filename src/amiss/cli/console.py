@@ -23,7 +23,7 @@ Engine = Annotated[
 ]
 Model = Annotated[Path, typer.Argument(help="A model file written by amiss fit.", metavar="MODEL", show_default=False)]
 
-_TASKS = {"read": "Reading images", "fit": "Training", "score": "Scoring"}
+_TASKS = {"read": "Reading images", "fit": "Training", "score": "Scoring", "explain": "Explaining"}
 
 
 def console(json_mode: bool = False) -> Console:

@@ -20,6 +20,7 @@ Examples:
   amiss eval part.amiss parts/labelled
   amiss eval dress.amiss fashion-mnist:test:normal=3 --out metrics.json
   amiss eval tile.amiss magnetic-tile:test --report page.html
+  amiss eval tile.amiss magnetic-tile:test --explain residual,shap
 """
 _MEASURES = {
     "auroc": "AUROC",
@@ -36,6 +37,24 @@ _VIDEO_MEASURES = {
 }
 
 
+_AGAINST_MASKS = {
+    "pixel_auroc": "pixel AUROC",
+    "au_pro": "AU-PRO",
+    "average_precision": "AP",
+    "pointing": "pointing",
+    "best_iou": "best IoU",
+}
+_AGAINST_MODEL = {
+    "deletion": "deletion",
+    "insertion": "insertion",
+    "made_normal": "mended",
+    "stability": "stable",
+    "shuffled": "shuffled",
+    "milliseconds": "ms",
+    "passes": "passes",
+}
+
+
 def register(app: typer.Typer) -> None:
     app.command("eval", help=_HELP)(evaluate)
 
@@ -45,6 +64,11 @@ def evaluate(
     labelled: Annotated[list[str], typer.Argument(metavar="LABELLED", help="Labelled images.", show_default=False)],
     out: Annotated[Path | None, typer.Option(help="Write the metrics as JSON.", show_default=False)] = None,
     report: Annotated[Path | None, typer.Option(help="HTML page to write, or a folder.", show_default=False)] = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(help="Measure explanations too: explainers with commas, or all that suit.", show_default=False),
+    ] = None,
+    explained: Annotated[int, typer.Option("--explained", help="How many anomalies are explained.", min=1)] = 40,
     engine: Engine = "auto",
     json_: Json = False,
 ) -> None:
@@ -57,17 +81,53 @@ def evaluate(
     detector = load(model, engine)
     with progress_bar() as progress:
         result = evaluate_model(detector, labelled, collect=report is not None, progress=progress)
-    metrics = {"model": str(model), **result.metrics}
+        metrics = {"model": str(model), **result.metrics}
+        if explain is not None:
+            from ..data import open_images
+            from ..explain.measure import measure_explanations
+
+            names = [name.strip() for name in explain.split(",")]
+            metrics["explanations"] = measure_explanations(
+                detector, open_images(labelled, "eval"), names, images=explained, progress=progress
+            )
     if out is not None:
         write_text(out, json.dumps(metrics, indent=1, allow_nan=False) + "\n")
     people = console(json_)
     _print_table(people, metrics, detector.decision_.guaranteed)
+    if "explanations" in metrics:
+        _print_explanations(people, metrics["explanations"])
     if out is not None:
         people.print(f"Wrote {plain(out)}")
     if result.collector is not None and report is not None:
         people.print(f"Report: {plain(result.collector.write(report))}")
     if json_:
         print_json(metrics)
+
+
+def _print_explanations(people: Any, rows: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    people.print(f"\nExplanations of {rows[0]['images']} anomalies; what the columns mean: docs/explanations.md")
+    for measures in (_AGAINST_MASKS, _AGAINST_MODEL):
+        if all(row[key] is None for row in rows for key in measures):
+            continue  # no masks
+        table = Table(box=None, pad_edge=False)
+        table.add_column("explainer")
+        for title in measures.values():
+            table.add_column(title, justify="right")
+        for row in rows:
+            table.add_row(row["explainer"], *(_figure(key, row[key]) for key in measures))
+        people.print(table)
+    for row in rows:
+        if row["indifferent"]:
+            people.print(
+                f"[yellow]note[/]  {row['explainer']} hardly changes when the weights are shuffled (rank correlation "
+                f"{number(row['shuffled'])}): it shows the image rather than what the model learnt"
+            )
+
+
+def _figure(key: str, value: float | None) -> str:
+    return f"{value:.0f}" if value is not None and key in ("milliseconds", "passes") else number(value)
 
 
 def _events(metrics: dict[str, Any]) -> str:

@@ -26,6 +26,8 @@ ARRAY_ENDINGS = (".npy", ".npz", ".idx", ".idx.gz", "-ubyte", "-ubyte.gz")
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _CHUNK = 1 << 20
 _MAX_DEFLATE_RATIO = 1032  # deflate cannot do better: a header that declares more is false
+#: No frame of a video has fewer columns; an array whose last axis is shorter has a wrong number of channels.
+_NARROWEST = 8
 
 
 def array_collection(
@@ -67,9 +69,8 @@ def array_collection(
 
 
 def _holds_videos(array: NDArray[Any]) -> bool:
-    """(n, t, h, w, c), or (n, t, h, w) where neither t nor w can be channels."""
-    channels = (1, 3, 4)
-    return array.ndim == 5 or (array.ndim == 4 and array.shape[3] not in channels and array.shape[1] not in channels)
+    """(n, t, h, w, c), or (n, t, h, w) where t cannot be channels, and w is too much for them."""
+    return array.ndim == 5 or (array.ndim == 4 and array.shape[3] >= _NARROWEST and array.shape[1] not in (1, 3, 4))
 
 
 def _video_collection(

@@ -42,6 +42,7 @@ from .settings import Settable, check_settings, setting, settings_of
 if TYPE_CHECKING:
     from torch import nn
 
+    from ..explain.explanation import Explanation
     from ..networks.backbone import Features
     from ..scoring import Row
     from ..training.loop import TrainingData
@@ -765,6 +766,28 @@ class Detector(metaclass=Settable):
         """(k, c, h, w) prepared normal images that were learnt from, 16 at most, which the model file holds."""
         self.require_fitted()
         return self._reference
+
+    def explain(self, x: Images, with_: str = "occlusion", **settings: Any) -> Explanation:
+        """Why one image has its score, and where the reason sits.
+
+        Args:
+            x: one image: a path, or an array (h, w), (h, w, 3) or (1, h, w[, c]); where the method sees clips, a video,
+                whose last frame is explained. For many, see `amiss.explain.images.explain_collection`.
+            with_: residual, lrp, lime, shap, counterfactual or occlusion.
+            settings: of the explainer, its seed among them.
+
+        Raises:
+            NotFittedError: neither fitted nor loaded.
+            UsageError: no such explainer or setting, an explainer that does not suit the method, or several images.
+            DataError: the image cannot be read.
+            MissingExtraError: the extra `explain` is not installed.
+        """
+        from ..explain import get_explainer
+        from ..explain.images import explain_one
+
+        kind = get_explainer(with_)
+        check_settings(kind, settings)
+        return explain_one(self, x, kind(**settings))
 
     # -- keeping -------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -41,7 +43,15 @@ class PatchScorer(nn.Module):
             self.register_buffer(f"fold_{name}", fold / fold.sum(dim=1, keepdim=True), persistent=False)
         down, across = len(self.get_buffer("rows")), len(self.get_buffer("columns"))
         self._step = max(1, _TOGETHER // (across * channels * size * size))
-        self._top = min(top, down * across)
+        #: How many patch scores make the image's.
+        self.top = min(top, down * across)
+
+    def cut(self, image: Tensor) -> tuple[Tensor, list[tuple[int, int]]]:
+        """All patches (m, c, size, size) of one image (c, h, w), and the row and column where each begins."""
+        rows, columns = self.get_buffer("rows"), self.get_buffer("columns")
+        corners = list(itertools.product(rows[:, 0].tolist(), columns[:, 0].tolist()))
+        size = self._size
+        return torch.stack([image[:, top : top + size, left : left + size] for top, left in corners]), corners
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         rows, columns = self.get_buffer("rows"), self.get_buffer("columns")
@@ -65,4 +75,4 @@ class PatchScorer(nn.Module):
             folded = part if folded is None else folded + part
             scores.append(score)
         assert folded is not None
-        return {"score": torch.cat(scores, dim=1).topk(self._top, dim=1).values.mean(dim=1), "map": folded}
+        return {"score": torch.cat(scores, dim=1).topk(self.top, dim=1).values.mean(dim=1), "map": folded}

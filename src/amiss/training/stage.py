@@ -119,8 +119,8 @@ class PreparedImages:
     So are clips, (n, t, c, h, w), which are cut when they are asked for.
     """
 
-    def __init__(self, images: NDArray[Any] | Clips, device: torch.device | str = "cpu") -> None:
-        self._images, self._device = images if isinstance(images, Clips) else torch.from_numpy(images), device
+    def __init__(self, images: NDArray[Any] | Tensor | Clips, device: torch.device | str = "cpu") -> None:
+        self._images, self._device = images if isinstance(images, Clips) else torch.as_tensor(images), device
 
     def __len__(self) -> int:
         return len(self._images)

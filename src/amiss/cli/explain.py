@@ -1,0 +1,120 @@
+"""`amiss explain`: why images have their scores, and where."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .console import Engine, Json, Model, console, plain, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from ..detectors.base import Detector
+    from ..explain.images import Explained
+
+ORDER = 5
+_HELP = """Explain scores: where the reason sits, and what would become of the score if it looked as expected.
+
+\b
+Explainers:
+  residual        the method's own map; one pass
+  occlusion       what the score loses when a window looks as expected
+  counterfactual  the smallest rectangle that would have to look as expected
+  shap, lime      what parts of the image add to the score (slower)
+  lrp             the score passed back layer by layer (needs torch)
+
+\b
+Examples:
+  amiss explain part.amiss parts/new/7.png --with residual
+  amiss explain part.amiss parts/new --with counterfactual --out why --most 10
+  amiss explain part.amiss parts/new/7.png --with shap --set segments=80
+
+How far they can be trusted: amiss eval part.amiss parts/labelled --explain all
+"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("explain", help=_HELP)(explain)
+
+
+def explain(
+    model: Model,
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Images.", show_default=False)],
+    with_: Annotated[str, typer.Option("--with", help="The explainer.")] = "occlusion",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the explainer; repeatable.", show_default=False),
+    ] = None,
+    most: Annotated[int, typer.Option(help="Explain only so many images, the strangest; 0: all.", min=0)] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for pictures and explanations.jsonl.", show_default=False)
+    ] = None,
+    engine: Engine = "auto",
+    json_: Json = False,
+) -> None:
+    from ..data import open_images
+    from ..detectors.settings import parse_settings
+    from ..explain import get_explainer
+    from ..explain.images import explain_collection
+    from ..files import make_folder, write_text
+    from ..model_file import load
+
+    kind = get_explainer(with_)
+    explainer = kind(**parse_settings(kind, settings or []))
+    detector = load(model, engine)
+    collection = open_images(inputs, "score")
+    explainer.check(detector)
+    if out is not None:
+        make_folder(out)
+    records: list[dict[str, Any]] = []
+    people = console(json_)
+    with progress_bar() as progress:
+        for found in explain_collection(
+            detector, collection, explainer, most=most, total=len(collection), progress=progress
+        ):
+            records.append(_record(found))
+            if out is not None and found.explanation is not None:
+                records[-1]["picture"] = _write_picture(detector, found, out)
+            if not json_:
+                people.print(_line(records[-1]))
+    for note in collection.notes:
+        people.print(f"[yellow]note[/]  {plain(note)}")
+    if out is not None:
+        write_text(out / "explanations.jsonl", "".join(json.dumps(record) + "\n" for record in records))
+        people.print(f"Wrote {plain(out)}")
+    if json_:
+        print_json({"explainer": with_, "limits": kind.limits, "explanations": records})
+    else:
+        people.print(f"[dim]{kind.title}; known limits: {kind.limits}[/]")
+    if records and all(record["error"] for record in records):
+        raise typer.Exit(1)
+
+
+def _record(found: Explained) -> dict[str, Any]:
+    if found.explanation is None:
+        return {"name": found.item.name, "error": found.error}
+    return found.explanation.as_record() | {"error": None}
+
+
+def _line(record: dict[str, Any]) -> str:
+    if record["error"]:
+        return f"{plain(record['name'])}: unreadable ({plain(record['error'])})"
+    notes = "".join(f"\n  [dim]{plain(note)}[/]" for note in record["notes"])
+    return f"[bold]{plain(record['name'])}[/]: {plain(record['words'])}{notes}"
+
+
+def _write_picture(detector: Detector, found: Explained, folder: Path) -> str:
+    from PIL import Image
+
+    from ..files import atomic_write, picture_name
+    from ..report.explained import explained_picture
+
+    assert found.explanation is not None
+    assert found.picture is not None
+    picture = Image.fromarray(explained_picture(found.explanation, found.picture, detector.preprocessing_))
+    name = picture_name(found.item.name)
+    with atomic_write(folder / name) as file:
+        picture.save(file, "png")
+    return name

@@ -1,0 +1,36 @@
+"""LIME: a linear model of the score around one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..detectors.settings import setting
+from .base import Attribution, Explainer, Question
+from .superpixels import attributed, superpixels
+
+
+@dataclass(kw_only=True, eq=False)
+class LIME(Explainer):
+    """Superpixels are left or look as expected, at random; ridge regression tells what each adds to the score.
+
+    Samples weigh by how near they are to the image (captum's exponential kernel of the cosine distance). A place's
+    value is the weight of its superpixel, in units of the largest calibration score.
+    """
+
+    title: ClassVar[str] = "a linear model of the score around the image"
+    source: ClassVar[str] = "Ribeiro et al. 2016; Ravi 2021, thesis, eq. 3.19"
+    limits: ClassVar[str] = "no finer than its superpixels; with few samples another seed gives another map"
+    needs: ClassVar[tuple[str, ...]] = ("captum", "torch", "skimage", "sklearn")
+
+    segments: int = setting(50, "superpixels, about", low=2)
+    samples: int = setting(500, "changed images that are scored", low=10)
+    ridge: float = setting(1e-3, "how much the linear model is held back", low=0.0)
+
+    def attribute(self, question: Question) -> Attribution:
+        from captum._utils.models.linear_model import SkLearnRidge
+        from captum.attr import Lime
+
+        parts = superpixels(question.image, self.segments)
+        model = SkLearnRidge(alpha=self.ridge)
+        return Attribution(attributed(Lime, question, parts, self.samples, self.seed, interpretable_model=model))

@@ -1,0 +1,217 @@
+"""How far explanations can be trusted: against masks, the score, noise, and shuffled weights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import versions
+from ..data import Collection, Item
+from ..data.masks import read_mask
+from ..data.preprocessing import to_float
+from ..errors import DataError, UsageError
+from ..metrics.explanations import area_of_change, found_places, rank_correlation
+from ..progress import Progress, silent
+from ..scoring import prepared_inputs
+from . import explainer_names, get_explainer
+from .base import Explainer, Question
+from .explanation import Explanation
+from .filling import filling
+
+if TYPE_CHECKING:
+    from ..detectors.base import Detector
+
+#: Shares of the image at which deletion and insertion look: closer where a defect ends.
+_SHARES = np.linspace(0, 1, 12) ** 2
+#: Deviation of the noise that an explanation should hardly notice.
+_NOISE = 0.02
+#: Images whose explanation is repeated with noise and with shuffled weights.
+_REPEATED = 8
+#: What correlates more than this with the explanation of a network of shuffled weights does not explain the network.
+_INDIFFERENT = 0.5
+
+
+@dataclass
+class _Found:
+    """What the images seen so far say of one explainer."""
+
+    explainer: Explainer
+    maps: list[NDArray[np.float32]] = field(default_factory=list)
+    explanations: list[Explanation] = field(default_factory=list)
+    deletion: list[float] = field(default_factory=list)
+    insertion: list[float] = field(default_factory=list)
+    stability: list[float] = field(default_factory=list)
+    shuffled: list[float] = field(default_factory=list)
+
+
+def measure_explanations(
+    detector: Detector,
+    collection: Collection,
+    names: Sequence[str],
+    *,
+    images: int = 40,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> list[dict[str, Any]]:
+    """Explain labelled anomalies with several explainers, and measure the explanations.
+
+    Args:
+        detector: fitted.
+        collection: labelled images; of the anomalies some are chosen at random, by `seed`.
+        names: of explainers, or `all` that suit the detector.
+        images: how many anomalies.
+        seed: also of the explainers.
+        progress: told what is done of how much.
+
+    Returns: for each explainer `pixel_auroc`, `au_pro`, `average_precision`, `pointing` and `best_iou` against masks
+    (None without masks); `deletion` (lower is better) and `insertion` (higher is better), areas under the curve of the
+    score while the places that matter most come to look as expected, or come back, over images that score higher than
+    what is expected (None without any); `stability`, the rank correlation with the map under noise of deviation 0.02,
+    and `shuffled`, that with the map of the same detector with shuffled weights (None without torch), each over eight
+    images; `indifferent`, where the latter is above 0.5; `made_normal`, the share of flagged images that are no longer
+    flagged when the marked places look as expected, and `marked`, their share of the image; `milliseconds` and
+    `passes` for an image.
+
+    Raises:
+        UsageError: an explainer does not exist or does not suit the detector.
+        DataError: no labelled anomaly can be read.
+    """
+    explainers = _chosen(detector, names, seed)
+    anomalies = collection.where(lambda item: item.anomalous is True)
+    if not len(anomalies):
+        raise DataError(f"{collection.title} holds no labelled anomaly to explain; put some in folders beside good/")
+    order = np.random.default_rng(seed).permutation(len(anomalies))[:images]
+    wanted = set(order.tolist())
+    found = [_Found(explainer) for explainer in explainers]
+    masks: list[NDArray[np.bool_] | None] = []
+    shuffled = _shuffled(detector, seed)
+    rng = np.random.default_rng(seed)
+    total = len(wanted) * len(found)
+    chosen = anomalies if detector.clip_length > 1 else [anomalies[index] for index in sorted(wanted)]
+    for index, prepared in enumerate(prepared_inputs(detector, chosen)):
+        if prepared.image is None or (detector.clip_length > 1 and index not in wanted):
+            continue
+        image = to_float(prepared.image)
+        noisy = (image + _NOISE * rng.standard_normal(image.shape)).clip(0, 1).astype(np.float32)
+        masks.append(_mask(prepared.item, detector))
+        for each in found:
+            _explain(each, detector, shuffled, image, noisy, repeated=len(masks) <= _REPEATED)
+            progress("explain", (len(masks) - 1) * len(found) + found.index(each) + 1, total, "")
+    if not masks:
+        raise DataError(f"no anomaly of {collection.title} could be read")
+    return [_measured(each, masks) for each in found]
+
+
+def _chosen(detector: Detector, names: Sequence[str], seed: int) -> list[Explainer]:
+    everything = list(names) == ["all"]
+    explainers = []
+    for name in explainer_names() if everything else names:
+        explainer = get_explainer(name)(seed=seed)
+        try:
+            explainer.check(detector)
+        except UsageError:
+            if not everything:
+                raise
+            continue
+        explainers.append(explainer)
+    return explainers
+
+
+def _explain(
+    found: _Found,
+    detector: Detector,
+    shuffled: Detector | None,
+    image: NDArray[np.float32],
+    noisy: NDArray[np.float32],
+    repeated: bool,
+) -> None:
+    explainer = found.explainer
+    expected = filling(detector, image, explainer.fill)
+    explanation = explainer.explain(detector, image, expected=expected)
+    found.explanations.append(explanation)
+    found.maps.append(explanation.map)
+    question = Question(detector, image, expected)
+    start, end = question.scores(np.stack([image, expected])).tolist()
+    if start > end:
+        masks = _highest(explanation.map)
+        deletion, insertion = question.without(masks), question.without(~mask for mask in masks)
+        found.deletion.append(area_of_change(_SHARES, deletion, start, end))
+        found.insertion.append(area_of_change(_SHARES, insertion, start, end))
+    if repeated:
+        again = explainer.explain(detector, noisy, expected=expected)
+        found.stability.append(rank_correlation(explanation.map, again.map))
+        if shuffled is not None:
+            other = explainer.explain(shuffled, image, expected=expected)
+            found.shuffled.append(rank_correlation(explanation.map, other.map))
+
+
+def _highest(places: NDArray[np.float32]) -> list[NDArray[np.bool_]]:
+    """For each of the shares, that share of the places, the highest first."""
+    rank = np.empty(places.size, dtype=np.int64)
+    rank[np.argsort(-places.ravel(), kind="stable")] = np.arange(places.size)
+    return [(rank < round(share * places.size)).reshape(places.shape) for share in _SHARES]
+
+
+def _shuffled(detector: Detector, seed: int) -> Detector | None:
+    """The detector with every tensor of its scorer shuffled (Adebayo et al. 2018 randomise them)."""
+    if not detector.engine_.name.startswith("torch") or not versions.have("torch"):
+        return None
+    import torch
+
+    from ..engines.torch_engine import TorchEngine
+
+    scorer = copy.deepcopy(detector.torch_scorer())
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for value in scorer.state_dict().values():
+            if value.is_floating_point() and value.numel() > 1:
+                value.copy_(value.flatten()[torch.randperm(value.numel(), generator=generator)].view_as(value))
+    other = copy.copy(detector)
+    other._scorer, other._engine = scorer, TorchEngine(scorer, "float32", "cpu")
+    return other
+
+
+def _mask(item: Item, detector: Detector) -> NDArray[np.bool_] | None:
+    if item.mask is None:
+        return None
+    try:
+        mask = read_mask(item.mask, detector.preprocessing_)
+    except DataError:
+        return None
+    return mask if mask.any() else None
+
+
+def _measured(found: _Found, masks: Sequence[NDArray[np.bool_] | None]) -> dict[str, Any]:
+    from . import explainer_name
+
+    pairs = [(places, mask) for places, mask in zip(found.maps, masks, strict=True) if mask is not None]
+    keys = ("pixel_auroc", "au_pro", "average_precision", "pointing", "best_iou")
+    places = found_places(*map(list, zip(*pairs, strict=True))) if pairs else dict.fromkeys(keys)
+    flagged = [each for each in found.explanations if each.is_anomaly]
+    shuffled = _mean(found.shuffled)
+    return {
+        "explainer": explainer_name(found.explainer),
+        "images": len(found.maps),
+        "with_masks": len(pairs),
+        **places,
+        "deletion": _mean(found.deletion),
+        "insertion": _mean(found.insertion),
+        "stability": _mean(found.stability),
+        "shuffled": shuffled,
+        "indifferent": None if shuffled is None else shuffled > _INDIFFERENT,
+        "flagged": len(flagged),
+        "made_normal": _mean([float(not each.replaced.is_anomaly) for each in flagged]),
+        "marked": _mean([float(each.mask.mean()) for each in found.explanations]),
+        "milliseconds": 1000 * float(np.mean([each.seconds for each in found.explanations])),
+        "passes": float(np.mean([each.passes for each in found.explanations])),
+        "settings": found.explainer.get_params(),
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None

@@ -1,0 +1,170 @@
+"""Layer-wise relevance propagation with captum: rules for the layers that it does not know, and scorers as chains."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from captum.attr import LRP
+from captum.attr._utils.lrp_rules import EpsilonRule, IdentityRule
+from torch import Tensor, nn
+
+from ..networks.autoencoder import ReconstructionScorer, _Rescaled
+from ..networks.gates import SoftAttention
+from ..networks.regressor import RegressionScorer
+from ..networks.squeeze_excitation import SqueezeExcitation
+from ..networks.wgan import ClassifierScorer
+
+#: Layers whose output is a weighted sum of their input (and a bias), or a choice of it.
+_LINEAR = (
+    nn.Conv2d,
+    nn.ConvTranspose2d,
+    nn.Linear,
+    nn.BatchNorm2d,
+    nn.AdaptiveAvgPool2d,
+    nn.AdaptiveMaxPool2d,
+    nn.Flatten,
+    nn.Unflatten,
+)
+#: Layers that change each value alone: relevance passes through as it is.
+_ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, _Rescaled)
+#: Layers that weigh their input by a map of it: the weights count as given, so that the input takes the relevance.
+_WEIGHTINGS = (SoftAttention, SqueezeExcitation)
+_WITHOUT_EFFECT = (nn.Identity, nn.Dropout, nn.Dropout2d)
+
+
+class _HalvedRule(EpsilonRule):  # type: ignore[misc]  # captum has no types
+    """For the squared error: of degree two in image and reconstruction, so that half of gradient times input adds up to
+    it (Euler)."""
+
+    def _create_backward_hook_output(self, outputs: Tensor) -> Callable[[Tensor], Tensor]:
+        hook = super()._create_backward_hook_output(outputs)
+        return lambda grad: hook(grad) / 2
+
+
+class SquaredError(nn.Module):
+    """Mean squared error (n,) of a reconstruction: the layer behind an autoencoder whose output is explained."""
+
+    def forward(self, image: Tensor, reconstruction: Tensor) -> Tensor:
+        return (image - reconstruction).square().mean(dim=(1, 2, 3))
+
+
+class _Weighting(nn.Module):
+    """A layer that weighs its input, as one linear layer: its weights count as given."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self._hidden = [layer]  # captum must not look inside
+
+    def forward(self, value: Tensor) -> Tensor:
+        with torch.no_grad():
+            weight = _weight(self._hidden[0], value)
+        return value * weight
+
+
+def _weight(layer: nn.Module, value: Tensor) -> Tensor:
+    if isinstance(layer, SoftAttention):
+        return layer.attention_map(value)
+    assert isinstance(layer, SqueezeExcitation)
+    weights: Tensor = layer.excitation(value.mean(dim=(2, 3)))
+    return weights[:, :, None, None]
+
+
+class Reconstruction(nn.Module):
+    """An autoencoder as a chain of layers, and the error behind it."""
+
+    def __init__(self, layers: nn.Sequential) -> None:
+        super().__init__()
+        self.layers, self.error = layers, SquaredError()
+
+    def forward(self, image: Tensor) -> Tensor:
+        error: Tensor = self.error(image, self.layers(image))
+        return error
+
+
+def explained_network(scorer: nn.Module) -> nn.Module:
+    """A copy of what gives the score, from images (n, c, h, w) to (n,), as a chain of layers that have rules.
+
+    Raises:
+        NotImplementedError: with what has no rule, in words that follow "LRP has no rule for".
+    """
+    scorer = copy.deepcopy(scorer).eval()
+    if isinstance(scorer, ReconstructionScorer):
+        if scorer.loss != "mse":
+            raise NotImplementedError(f"the error {scorer.loss} (loss=mse has one)")
+        if scorer.path != "normal":
+            raise NotImplementedError(f"the error of the {scorer.path} path (score=normal has one)")
+        network = scorer.network
+        memory = list(network.code.children()) if type(network.code).__name__ == "MemorisedCode" else []
+        return Reconstruction(_chain(network.gate, network.encoder, *memory, network.decoder))
+    if isinstance(scorer, RegressionScorer):
+        return _chain(scorer.network)
+    if isinstance(scorer, ClassifierScorer):
+        *layers, dense, _ = _leaves(scorer.network)  # log-odds: the difference of what the softmax gets
+        assert isinstance(dense, nn.Linear)
+        odds = nn.Linear(dense.in_features, 1)
+        with torch.no_grad():
+            odds.weight.copy_(dense.weight[1:] - dense.weight[:1])
+            odds.bias.copy_(dense.bias[1:] - dense.bias[:1])
+        return _chain(*layers, odds, nn.Flatten(0))
+    raise NotImplementedError(f"the scorer {type(scorer).__name__}")
+
+
+def _chain(*modules: nn.Module) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for module in modules:
+        for leaf in _leaves(module):
+            if isinstance(leaf, _WITHOUT_EFFECT):
+                continue
+            if isinstance(leaf, _WEIGHTINGS):
+                leaf = _Weighting(leaf)
+            elif not isinstance(leaf, (*_LINEAR, *_ACTIVATIONS)):
+                raise NotImplementedError(f"the layer {type(leaf).__name__}")
+            layers.append(leaf)
+    return nn.Sequential(*layers)
+
+
+def _leaves(module: nn.Module) -> Iterator[nn.Module]:
+    """The layers of a chain in order; what is no chain comes whole."""
+    children = list(module.children())
+    if isinstance(module, nn.Sequential) or (len(children) == 1 and isinstance(children[0], nn.Sequential)
+                                             and not isinstance(module, _WEIGHTINGS)):  # fmt: skip
+        for child in children:
+            yield from _leaves(child)
+    else:
+        yield module
+
+
+def relevance(network: nn.Module, images: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """Epsilon-LRP (eq. 3.18, with the relevance R_k of the layer above, which it lacks).
+
+    Args:
+        network: as `explained_network` gives it.
+        images: (n, c, h, w).
+        epsilon: added to each denominator, with its sign.
+
+    Returns: relevance (n, c, h, w) and scores (n,). Biases and epsilon account for what an image's relevances differ by
+    from its score when they are added up.
+    """
+    network = copy.deepcopy(network)  # captum takes rules away when it is done
+    for layer in network.modules():
+        rule = _rule(layer, epsilon)
+        if rule is not None:
+            layer.rule = rule
+    with torch.enable_grad():
+        found = LRP(network).attribute(images.clone().requires_grad_())
+    with torch.no_grad():
+        scores: Tensor = network(images)
+    return found.detach(), scores
+
+
+def _rule(layer: nn.Module, epsilon: float) -> Any:
+    if isinstance(layer, SquaredError):
+        return _HalvedRule()
+    if isinstance(layer, (*_LINEAR, _Weighting)):
+        return EpsilonRule(epsilon)
+    if isinstance(layer, _ACTIVATIONS) and not isinstance(layer, (nn.ReLU, nn.Tanh)):  # captum knows these two
+        return IdentityRule()
+    return None

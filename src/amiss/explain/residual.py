@@ -1,0 +1,30 @@
+"""The method's own map: where the image differs from what the model makes of it, or what it answers for each place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from .base import Attribution, Explainer, Question
+
+if TYPE_CHECKING:
+    from ..detectors.base import Detector
+
+
+@dataclass(kw_only=True, eq=False)
+class Residual(Explainer):
+    """The map that the method gives with every score, at one pass."""
+
+    title: ClassVar[str] = "the method's own map"
+    source: ClassVar[str] = "Ravi 2021, thesis, 3.8 (what the others are compared with)"
+    limits: ClassVar[str] = "shows where the model errs, which need not be where the image is wrong"
+
+    def refusal(self, detector: Detector) -> str | None:
+        if detector.gives_map:
+            return None
+        return f"{type(detector).__name__} has no map of its own; explain it with occlusion"
+
+    def attribute(self, question: Question) -> Attribution:
+        places = question.map()
+        assert places is not None  # `refusal` looked
+        return Attribution(places)

@@ -1,0 +1,68 @@
+"""Superpixels: parts of an image that LIME and kernel SHAP take away as wholes, through captum."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .base import Question
+
+
+def superpixels(image: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """(h, w) int64, the number of the part that each place belongs to, from 0, without gaps.
+
+    SLIC (Achanta et al. 2012), as in scikit-image.
+
+    Args:
+        image: (c, h, w), or (t, c, h, w) for a clip, whose last frame is cut, float32 in [0, 1].
+        count: about how many.
+    """
+    from skimage.segmentation import slic
+
+    picture = image[-1] if image.ndim == 4 else image
+    gray = len(picture) == 1
+    parts = slic(
+        picture[0] if gray else picture.transpose(1, 2, 0),
+        n_segments=count,
+        compactness=0.1 if gray else 10,
+        channel_axis=None if gray else -1,
+        start_label=0,
+    )
+    return np.unique(parts, return_inverse=True)[1].reshape(parts.shape).astype(np.int64)
+
+
+def attributed(
+    method: type[Any], question: Question, parts: NDArray[np.int64], samples: int, seed: int, **settings: Any
+) -> NDArray[np.float32]:
+    """What each superpixel adds to the score, in the question's unit, at each of its places (h, w).
+
+    Args:
+        method: captum's `Lime` or `KernelShap`.
+        question: gives scores, and what stands where a superpixel is taken away.
+        parts: (h, w) as `superpixels` gives them.
+        samples: changed images that are scored.
+        seed: of the choice which superpixels are taken away.
+        settings: of the method's constructor.
+    """
+    import torch
+
+    def score(images: Tensor) -> Tensor:
+        return torch.from_numpy(question.scores(images.numpy()) / question.unit)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        found: Tensor = method(score, **settings).attribute(
+            torch.from_numpy(question.image)[None],
+            baselines=torch.from_numpy(question.expected)[None],
+            feature_mask=torch.from_numpy(np.broadcast_to(parts, question.image.shape).copy())[None],
+            n_samples=samples,
+            perturbations_per_eval=question.together,
+            show_progress=False,
+        )
+    places: NDArray[np.float32] = found.flatten(0, -3)[0].float().numpy()
+    return places

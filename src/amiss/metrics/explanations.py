@@ -1,0 +1,66 @@
+"""How well the map of an explanation finds the places of a defect, and how the score follows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .localisation import localisation
+from .ranking import Ranking
+
+
+def found_places(maps: Sequence[NDArray[np.float32]], masks: Sequence[NDArray[np.bool_]]) -> dict[str, float]:
+    """Maps against masks, the places of all images together.
+
+    Args:
+        maps: one (h, w) an image, higher = more of a reason.
+        masks: for each the (h, w) places of its defects.
+
+    Returns: `pixel_auroc` and `au_pro` as `localisation` gives them; `average_precision` of the places; `pointing`, the
+    share of images whose highest place lies in a defect (Zhang et al. 2016, without its tolerance); `best_iou`,
+    intersection over union at the one threshold that is best for these masks (an oracle).
+
+    >>> mask = np.zeros((4, 4), dtype=bool)
+    >>> mask[1, 1:3] = True
+    >>> found_places([mask.astype(np.float32)], [mask])["best_iou"]
+    1.0
+    """
+    measured = localisation(maps, masks)
+    values = np.concatenate([places.ravel() for places in maps])
+    inside = np.concatenate([mask.ravel() for mask in masks])
+    ranking = Ranking(values, inside)
+    hits = [bool(mask.ravel()[places.argmax()]) for places, mask in zip(maps, masks, strict=True) if mask.any()]
+    return measured | {
+        "average_precision": ranking.aupr(),
+        "pointing": float(np.mean(hits)),
+        "best_iou": _best_iou(values, inside),
+    }
+
+
+def _best_iou(values: NDArray[np.float32], inside: NDArray[np.bool_]) -> float:
+    order = np.argsort(-values, kind="stable")
+    found = np.cumsum(inside[order])
+    ends = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)
+    marked = ends + 1
+    return float((found[ends] / (marked + inside.sum() - found[ends])).max())
+
+
+def area_of_change(shares: NDArray[np.float64], scores: NDArray[np.float32], start: float, end: float) -> float:
+    """Area under a deletion or insertion curve (Petsiuk et al. 2018): scores (n,) at shares (n,) of changed places,
+    on the scale on which the image has 1 (`start`) and the expected image 0 (`end`).
+
+    >>> area_of_change(np.array([0.0, 0.5, 1.0]), np.array([4, 2, 2], np.float32), start=4, end=2)
+    0.25
+    """
+    return float(np.trapezoid((scores.astype(np.float64) - end) / (start - end), shares))
+
+
+def rank_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Spearman's, of the places of two maps; 0 where one of them is flat."""
+    if not (np.ptp(one) > 0 and np.ptp(other) > 0):
+        return 0.0
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(one.ravel(), other.ravel()).statistic)
