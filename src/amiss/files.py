@@ -82,7 +82,7 @@ def picture_name(name: str) -> str:
     images may end alike.
 
     >>> picture_name("parts/new/7.png")
-    'parts_new_7.png-1d3ed1b2.png'
+    'parts_new_7.png-0222977a.png'
     """
     readable = re.sub(r"[^\w.-]+", "_", name)[-_LONGEST_NAME:].strip("_.")
     unique = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]

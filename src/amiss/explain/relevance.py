@@ -25,11 +25,11 @@ _LINEAR = (
     nn.BatchNorm2d,
     nn.AdaptiveAvgPool2d,
     nn.AdaptiveMaxPool2d,
-    nn.Flatten,
-    nn.Unflatten,
 )
+#: Layers that only arrange values anew.
+_SHAPES = (nn.Flatten, nn.Unflatten)
 #: Layers that change each value alone: relevance passes through as it is.
-_ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, _Rescaled)
+_ACTIVATIONS = (nn.LeakyReLU, nn.Sigmoid, _Rescaled)
 #: Layers that weigh their input by a map of it: the weights count as given, so that the input takes the relevance.
 _WEIGHTINGS = (SoftAttention, SqueezeExcitation)
 _WITHOUT_EFFECT = (nn.Identity, nn.Dropout, nn.Dropout2d)
@@ -42,6 +42,13 @@ class _HalvedRule(EpsilonRule):  # type: ignore[misc]  # captum has no types
     def _create_backward_hook_output(self, outputs: Tensor) -> Callable[[Tensor], Tensor]:
         hook = super()._create_backward_hook_output(outputs)
         return lambda grad: hook(grad) / 2
+
+
+class _ShapeRule(IdentityRule):  # type: ignore[misc]  # as above
+    """For layers that only arrange values anew: relevance goes with its value."""
+
+    def _create_backward_hook_input(self, inputs: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda grad: self.relevance_output[grad.device].reshape(inputs.shape)
 
 
 class SquaredError(nn.Module):
@@ -118,9 +125,11 @@ def _chain(*modules: nn.Module) -> nn.Sequential:
         for leaf in _leaves(module):
             if isinstance(leaf, _WITHOUT_EFFECT):
                 continue
-            if isinstance(leaf, _WEIGHTINGS):
+            if isinstance(leaf, nn.ReLU):
+                leaf = nn.LeakyReLU(0.0)  # captum's own way with ReLU loses relevance before a rule of ours
+            elif isinstance(leaf, _WEIGHTINGS):
                 leaf = _Weighting(leaf)
-            elif not isinstance(leaf, (*_LINEAR, *_ACTIVATIONS)):
+            elif not isinstance(leaf, (*_LINEAR, *_ACTIVATIONS, *_SHAPES)):
                 raise NotImplementedError(f"the layer {type(leaf).__name__}")
             layers.append(leaf)
     return nn.Sequential(*layers)
@@ -165,6 +174,8 @@ def _rule(layer: nn.Module, epsilon: float) -> Any:
         return _HalvedRule()
     if isinstance(layer, (*_LINEAR, _Weighting)):
         return EpsilonRule(epsilon)
-    if isinstance(layer, _ACTIVATIONS) and not isinstance(layer, (nn.ReLU, nn.Tanh)):  # captum knows these two
+    if isinstance(layer, _SHAPES):
+        return _ShapeRule()
+    if isinstance(layer, _ACTIVATIONS):
         return IdentityRule()
     return None

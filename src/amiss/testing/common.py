@@ -18,11 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data import open_images
+from ..data.preprocessing import to_float
 from ..detectors.base import Detector
 from ..detectors.settings import settings_of
 from ..engines import allowed_difference
 from ..errors import AmissError, DataError, DegenerateTrainingWarning, NoMapError, NotFittedError, UsageError
+from ..explain import explainer_names, get_explainer
 from ..metrics import Ranking
+from ..scoring import prepared_inputs
 
 Check = Callable[[type[Detector]], None]
 
@@ -410,6 +414,34 @@ def maps_are_sound(method: type[Detector]) -> None:
     scale = detector.map_scale_
     assert scale is not None
     assert scale.floor < scale.threshold
+
+
+@check
+def explanations_are_sound(method: type[Detector]) -> None:
+    """Every explainer says clearly that it does not suit, or gives a finite map of the image's size: the same again
+    with the same seed, and with one changed image at a time."""
+    detector = fitted(method)
+    *_, last = prepared_inputs(detector, open_images(task_of(method).unseen[-8:], "score"))
+    image = last.image
+    assert image is not None
+    quick = {"samples": 40, "segments": 8, "window": 0.5}
+    for name in explainer_names():
+        kind = get_explainer(name)
+        settings = {key: value for key, value in quick.items() if key in settings_of(kind)}
+        explainer = kind(**settings)
+        reason = explainer.refusal(detector)
+        if reason is not None:
+            _raises(UsageError, lambda explainer=explainer: explainer.check(detector), method.__name__)  # type: ignore[misc]
+            continue
+        explainer.check(detector)
+        found = explainer.explain(detector, to_float(image))
+        assert found.map.shape == image.shape[-2:], (name, found.map.shape)
+        assert np.isfinite(found.map).all(), name
+        assert found.words
+        again = explainer.explain(detector, to_float(image))
+        np.testing.assert_array_equal(found.map, again.map, err_msg=name)
+        single = kind(**settings, together=1).explain(detector, to_float(image))
+        np.testing.assert_allclose(found.map, single.map, atol=1e-3 * max(1.0, float(np.abs(found.map).max())))
 
 
 @check
