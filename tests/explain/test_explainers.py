@@ -181,7 +181,7 @@ def test_fillings(detector: Detector, spotted: np.ndarray, kind: str) -> None:
 
 
 def test_a_reconstruction_is_what_an_autoencoder_expects() -> None:
-    detector = amiss.BCAE1(epochs=1, filters="4,4").fit(task().normal)
+    detector = amiss.BCAE1(epochs=1, filters="4,4").fit(task().normal).use_engine("torch")
     image = prepared(detector, task().unseen[-1])
     made = filling(detector, image, "auto")
     network = detector.torch_scorer().network

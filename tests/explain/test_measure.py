@@ -13,7 +13,7 @@ import amiss
 from amiss import BCAE1, PCA
 from amiss.errors import DataError, UsageError
 from amiss.explain.measure import measure_explanations
-from amiss.metrics.explanations import area_of_change, found_places, rank_correlation
+from amiss.metrics.explanations import area_above, found_places, rank_correlation
 
 pytestmark = pytest.mark.filterwarnings("ignore::amiss.errors.DegenerateTrainingWarning")
 SIDE = 16
@@ -42,7 +42,7 @@ def test_a_perfect_and_a_reversed_map() -> None:
 
 def test_curves_and_correlations() -> None:
     shares = np.linspace(0, 1, 11)
-    assert area_of_change(shares, (4 - 2 * shares).astype(np.float32), 4, 2) == pytest.approx(0.5)
+    assert area_above(shares, (4 - 2 * shares).astype(np.float32), 2) == pytest.approx(1)
     rng = np.random.default_rng(0)
     one = rng.random((6, 6)).astype(np.float32)
     assert rank_correlation(one, one**3) == pytest.approx(1)

@@ -15,7 +15,7 @@ from ..data import Collection, Item
 from ..data.masks import read_mask
 from ..data.preprocessing import to_float
 from ..errors import DataError, UsageError
-from ..metrics.explanations import area_of_change, found_places, rank_correlation
+from ..metrics.explanations import area_above, found_places, rank_correlation
 from ..progress import Progress, silent
 from ..scoring import prepared_inputs
 from . import explainer_names, get_explainer
@@ -45,6 +45,7 @@ class _Found:
     explanations: list[Explanation] = field(default_factory=list)
     deletion: list[float] = field(default_factory=list)
     insertion: list[float] = field(default_factory=list)
+    spans: list[float] = field(default_factory=list)
     stability: list[float] = field(default_factory=list)
     shuffled: list[float] = field(default_factory=list)
 
@@ -70,8 +71,8 @@ def measure_explanations(
 
     Returns: for each explainer `pixel_auroc`, `au_pro`, `average_precision`, `pointing` and `best_iou` against masks
     (None without masks); `deletion` (lower is better) and `insertion` (higher is better), areas under the curve of the
-    score while the places that matter most come to look as expected, or come back, over images that score higher than
-    what is expected (None without any); `stability`, the rank correlation with the map under noise of deviation 0.02,
+    score while the places that matter most come to look as expected, or come back, as a share of what the score has
+    above that of the expected image, over the images where it is above (None without any); `stability`, the rank correlation with the map under noise of deviation 0.02,
     and `shuffled`, that with the map of the same detector with shuffled weights (None without torch), each over eight
     images; `indifferent`, where the latter is above 0.5; `made_normal`, the share of flagged images that are no longer
     flagged when the marked places look as expected, and `marked`, their share of the image; `milliseconds` and
@@ -140,8 +141,9 @@ def _explain(
     if start > end:
         masks = _highest(explanation.map)
         deletion, insertion = question.without(masks), question.without(~mask for mask in masks)
-        found.deletion.append(area_of_change(_SHARES, deletion, start, end))
-        found.insertion.append(area_of_change(_SHARES, insertion, start, end))
+        found.deletion.append(area_above(_SHARES, deletion, end))
+        found.insertion.append(area_above(_SHARES, insertion, end))
+        found.spans.append(start - end)
     if repeated:
         again = explainer.explain(detector, noisy, expected=expected)
         found.stability.append(rank_correlation(explanation.map, again.map))
@@ -199,8 +201,8 @@ def _measured(found: _Found, masks: Sequence[NDArray[np.bool_] | None]) -> dict[
         "images": len(found.maps),
         "with_masks": len(pairs),
         **places,
-        "deletion": _mean(found.deletion),
-        "insertion": _mean(found.insertion),
+        "deletion": sum(found.deletion) / sum(found.spans) if found.spans else None,
+        "insertion": sum(found.insertion) / sum(found.spans) if found.spans else None,
         "stability": _mean(found.stability),
         "shuffled": shuffled,
         "indifferent": None if shuffled is None else shuffled > _INDIFFERENT,

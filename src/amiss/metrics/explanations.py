@@ -47,14 +47,14 @@ def _best_iou(values: NDArray[np.float32], inside: NDArray[np.bool_]) -> float:
     return float((found[ends] / (marked + inside.sum() - found[ends])).max())
 
 
-def area_of_change(shares: NDArray[np.float64], scores: NDArray[np.float32], start: float, end: float) -> float:
-    """Area under a deletion or insertion curve (Petsiuk et al. 2018): scores (n,) at shares (n,) of changed places,
-    on the scale on which the image has 1 (`start`) and the expected image 0 (`end`).
+def area_above(shares: NDArray[np.float64], scores: NDArray[np.float32], end: float) -> float:
+    """Area between a deletion or insertion curve (Petsiuk et al. 2018) and the score `end` of the expected image:
+    scores (n,) at shares (n,) of changed places.
 
-    >>> area_of_change(np.array([0.0, 0.5, 1.0]), np.array([4, 2, 2], np.float32), start=4, end=2)
-    0.25
+    >>> area_above(np.array([0.0, 0.5, 1.0]), np.array([4, 2, 2], np.float32), end=2)
+    0.5
     """
-    return float(np.trapezoid((scores.astype(np.float64) - end) / (start - end), shares))
+    return float(np.trapezoid(scores.astype(np.float64) - end, shares))
 
 
 def rank_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
