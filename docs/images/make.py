@@ -27,7 +27,9 @@ from amiss.data.protocols import few_labels
 from amiss.detectors import get_method, method_names
 from amiss.detectors.base import Detector
 from amiss.detectors.reconstructor import Reconstructor
+from amiss.explain import explainer_names
 from amiss.maps import smoothed
+from amiss.report.explained import explained_picture
 
 HERE = Path(__file__).parent
 NORMAL = "fashion-mnist:train:normal=Sneaker:limit=15000"
@@ -143,6 +145,28 @@ def draw_clip_method(name: str) -> None:
     save(figure, f"{name}.png")
 
 
+def draw_explanations() -> None:
+    """One image that is amiss, explained in every way that suits BCAE1."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        detector = get_method("bcae1")(epochs=20, filters="32,32,32,48,48").fit(NORMAL)
+    shoe = next(item for item in amiss.open_images("fashion-mnist:test:normal=Sneaker:kinds=Bag") if item.anomalous)
+    picture = shoe.read()
+    figure = Figure((8.6, 1.75), dpi=110, layout="constrained")
+    axes = figure.subplots(1, 1 + len(explainer_names()))
+    axes[0].imshow(picture, cmap="gray")
+    axes[0].set_title("a bag among sneakers", fontsize=8, color="#1d2126")
+    for axis, name in zip(axes[1:], explainer_names(), strict=True):
+        found = detector.explain(picture, name)
+        axis.imshow(explained_picture(found, picture, detector.preprocessing_))
+        after = f"p {found.p_value:.3f}, then {found.replaced.p_value:.3f}"
+        axis.set_title(f"{name}\n{after}", fontsize=8, color="#1d2126")
+    for axis in axes:
+        axis.set_xticks([])
+        axis.set_yticks([])
+    save(figure, "explanations.png")
+
+
 def draw_created() -> None:
     """Normal images, and below each what every kind of created anomaly makes of it (ADACL)."""
     images = amiss.open_images("fashion-mnist:train:normal=Sneaker").normal[:4]
@@ -222,9 +246,9 @@ def save(figure: Figure, name: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=[*method_names(), "created", "local", "checks"])
+    parser.add_argument("names", nargs="*", default=[*method_names(), "created", "local", "checks", "explanations"])
     for name in parser.parse_args().names:
-        {"created": draw_created, "local": draw_local, "checks": draw_checks}.get(
+        {"created": draw_created, "local": draw_local, "checks": draw_checks, "explanations": draw_explanations}.get(
             name, lambda name=name: draw_method(name) if get_method(name)().clip_length == 1 else draw_clip_method(name)
         )()
 
