@@ -150,13 +150,14 @@ def draw_explanations() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         detector = get_method("bcae1")(epochs=20, filters="32,32,32,48,48").fit(NORMAL)
-    shoe = next(item for item in amiss.open_images("fashion-mnist:test:normal=Sneaker:kinds=Bag") if item.anomalous)
-    picture = shoe.read()
-    figure = Figure((8.6, 1.75), dpi=110, layout="constrained")
-    axes = figure.subplots(1, 1 + len(explainer_names()))
+    bags = [item.read() for item in amiss.open_images("fashion-mnist:test:normal=Sneaker:kinds=Bag") if item.anomalous]
+    picture = next(bag for bag in bags if detector.predict(bag[None])[0])
+    figure = Figure((8.6, 4.6), dpi=110, layout="constrained")
+    axes = figure.subplots(2, 4).ravel()
+    axes[-1].axis("off")
     axes[0].imshow(picture, cmap="gray")
-    axes[0].set_title("a bag among sneakers", fontsize=8, color="#1d2126")
-    for axis, name in zip(axes[1:], explainer_names(), strict=True):
+    axes[0].set_title("a bag, where sneakers are normal", fontsize=8, color="#1d2126")
+    for axis, name in zip(axes[1:-1], explainer_names(), strict=True):
         found = detector.explain(picture, name)
         axis.imshow(explained_picture(found, picture, detector.preprocessing_))
         after = f"p {found.p_value:.3f}, then {found.replaced.p_value:.3f}"

@@ -26,7 +26,7 @@ def test_every_method(method: str) -> None:
     detector = get_method(method)()
     assert residual.startswith("yes") == detector.has_map
     assert forward.startswith("yes")
-    if detector.clip_length > 1:
+    if detector.clip_length > 1 or method == "panel":  # a panel is built around what its members see
         assert lrp == "no"
         return
     try:
