@@ -8,20 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..data.preprocessing import to_float
 from ..maps import smoothed
+from ..progress import Progress, silent
+from .explained import explained_picture
+from .heatmap import shrunk
 from .page import Picture, ReportData, write_report
 from .timeline import Timelines, timeline_views
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..data.collection import Pixels
     from ..detectors.base import Detector
+    from ..explain.base import Explainer
+    from ..explain.explanation import Explanation
     from ..scoring import Row
 
 _PICTURES = 12
 #: Frames of a video that are too near to each other to show both.
 _NEIGHBOURS = 50
 _LISTED_ERRORS = 100
+#: Pixels of the longest side of an explanation; as large as the page shows them, so that frames stay visible.
+_EXPLAINED = 420
 
 
 class _Few:
@@ -58,10 +67,20 @@ def report_path(target: Path) -> Path:
 
 
 class ReportCollector:
-    """Collects rows one by one and writes the HTML page; memory grows by a few bytes an image."""
+    """Collects rows one by one and writes the HTML page; memory grows by a few bytes an image.
 
-    def __init__(self, detector: Detector, title: str) -> None:
+    Args:
+        detector: fitted; gave the rows.
+        title: of the page.
+        explainer: explains the flagged images among those that are shown; of methods that see single images.
+        progress: told how many have been explained.
+    """
+
+    def __init__(
+        self, detector: Detector, title: str, explainer: Explainer | None = None, progress: Progress = silent
+    ) -> None:
         self._detector, self._title = detector, title
+        self._explainer, self._progress, self._explained = explainer, progress, 0
         self._decision = detector.decision_
         self._scores: list[float] = []
         self._flags: list[bool] = []
@@ -150,6 +169,7 @@ class ReportCollector:
         for row in rows:
             image = row.item.read()
             region = self._detector.preprocessing_.region(*image.shape[:2])
+            explanation = self._explanation(row, image)
             pictures.append(
                 Picture(
                     name=row.item.name,
@@ -159,10 +179,21 @@ class ReportCollector:
                     is_anomaly=row.is_anomaly,
                     map=None if row.map is None else smoothed(row.map)[region],
                     kind=row.item.kind,
-                    note=None,
+                    note=None if explanation is None else f"{explanation.explainer}: {explanation.words}",
+                    explained=None
+                    if explanation is None
+                    else explained_picture(explanation, shrunk(image, _EXPLAINED), self._detector.preprocessing_),
                 )
             )
         return pictures
+
+    def _explanation(self, row: Row, image: Pixels) -> Explanation | None:
+        if self._explainer is None or not row.is_anomaly:
+            return None
+        prepared = to_float(self._detector.preprocessing_.prepare(image))
+        self._explained += 1
+        self._progress("explain", self._explained, self._explained, row.item.name)
+        return self._explainer.explain(self._detector, prepared, row.item.name)
 
 
 def _how_made(detector: Detector) -> list[tuple[str, str]]:

@@ -55,6 +55,7 @@ class Picture:
         map: (h', w') float32 anomaly map, where the method has one.
         kind: class or kind of defect, where known.
         note: a sentence to show with it.
+        explained: (h, w, 3) uint8, its explanation as a picture, shown in place of the map.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Picture:
     map: NDArray[np.float32] | None = None
     kind: str | None = None
     note: str | None = None
+    explained: NDArray[np.uint8] | None = None
 
 
 @dataclass(eq=False)
@@ -486,7 +488,9 @@ def _gallery(
 def _card(data: ReportData, picture: Picture) -> dict[str, Any]:
     small = shrunk(picture.image, _LONGEST)
     over = None
-    if picture.map is not None and data.map_floor is not None and data.map_threshold is not None:
+    if picture.explained is not None:
+        over = thumbnail_data_uri(picture.explained, _LONGEST)
+    elif picture.map is not None and data.map_floor is not None and data.map_threshold is not None:
         over = thumbnail_data_uri(overlay(small, picture.map, data.map_threshold, data.map_floor), _LONGEST)
     cut = max(picture.name.rstrip("/\\").rfind("/"), picture.name.rstrip("/\\").rfind("\\")) + 1
     return {
