@@ -133,13 +133,16 @@ def evaluate_model(
 
 
 def _videos_learnt_from(rows: list[Row], fitted_on: set[str]) -> set[str | None]:
-    """Videos of which most frames were used to fit; a still camera sees some frame again in any video."""
-    counts: dict[str | None, list[int]] = {}
+    """Videos of which most frames, or most normal ones, were used to fit; a still camera sees some frame again in any
+    video.
+    """
+    counts: dict[tuple[str, bool], list[int]] = {}
     for row in rows:
         if row.item.video is not None:
-            both = counts.setdefault(row.item.video, [0, 0])
-            both[row.digest in fitted_on] += 1
-    return {video for video, (new, known) in counts.items() if known > new}
+            for normal_alone in (False,) if row.item.anomalous else (False, True):
+                both = counts.setdefault((row.item.video, normal_alone), [0, 0])
+                both[row.digest in fitted_on] += 1
+    return {video for (video, _), (new, known) in counts.items() if known > new}
 
 
 def _groups(detector: Detector, rows: list[Row]) -> list[str | None] | None:

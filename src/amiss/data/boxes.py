@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from amiss.data.collection import Collection, Item, Pixels
 from amiss.data.decode import is_image_name, read_image
-from amiss.data.folder import NORMAL_FOLDERS, NORMAL_KIND, Purpose, read_table
+from amiss.data.folder import Purpose
+from amiss.data.labels import NORMAL_FOLDERS, NORMAL_KIND, read_table
 from amiss.errors import DataError, UsageError
 
 #: How many times the width and the height of its box a crop has. The oversize one is from Lee 2021, section 4.5.

@@ -101,8 +101,8 @@ class Clips:
 
 
 def runs(items: Sequence[Item], groups: Sequence[str | None]) -> NDArray[np.int64]:
-    """(n,) for every frame the index of the first of its run: neighbours of one video and one group."""
-    keys = [(video_of(item), group) for item, group in zip(items, groups, strict=True)]
+    """(n,) for every frame the index of the first of its run: neighbours of one video, its part, and group."""
+    keys = [(video_of(item), item.part, group) for item, group in zip(items, groups, strict=True)]
     firsts = np.zeros(len(items), dtype=np.int64)
     for index in range(1, len(items)):
         firsts[index] = firsts[index - 1] if keys[index] == keys[index - 1] else index

@@ -28,6 +28,7 @@ class Item:
         video: what the video is called of which this is a frame; frames of one video follow each other.
         time: seconds from the start of the video, where they are known.
         in_order: one thread reads such items fastest, one after the other.
+        part: of a video from which frames were left out, between which of them it lies; no clip spans two parts.
     """
 
     name: str
@@ -39,12 +40,15 @@ class Item:
     video: str | None = None
     time: float | None = None
     in_order: bool = False
+    part: int = 0
 
 
 class LazyItems(Sequence[Item]):
-    """Items made from their names when they are asked for: a name is a tenth of an item, and folders are large."""
+    """Items made from their names, or numbers, when they are asked for: a name is a tenth of an item, and folders are
+    large.
+    """
 
-    def __init__(self, names: Sequence[str], make: Callable[[str], Item]) -> None:
+    def __init__(self, names: Sequence[Any], make: Callable[[Any], Item]) -> None:
         self._names, self._make = names, make
 
     def __len__(self) -> int:
@@ -95,8 +99,17 @@ class Collection(Sequence[Item]):
 
     @property
     def normal(self) -> Collection:
-        """The items not known to be anomalous (unlabelled ones count as normal: fitting trusts its input)."""
-        return self.where(lambda item: not item.anomalous)
+        """The items not known to be anomalous (unlabelled ones count as normal: fitting trusts its input).
+
+        What lay before an anomaly and what lay behind it are different parts of a video.
+        """
+        kept, part = [], 0
+        for item in self.items:
+            if item.anomalous:
+                part += 1
+            else:
+                kept.append(replace(item, part=part) if part else item)
+        return replace(self, items=kept)
 
     def labels(self) -> NDArray[np.bool_]:
         """(n,) bool, True = anomalous; items without a label must have been left out before."""

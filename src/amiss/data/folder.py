@@ -1,44 +1,30 @@
 """Images in folders, with the labels, masks and groups that the layout of the folder gives."""
 
 # os.path and strings throughout: a Path for each of 50,000 images costs seconds and memory.
-# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH118, PTH119, PTH120, PTH122, PTH123, PTH207, PTH208
+# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH118, PTH119, PTH120, PTH122, PTH207, PTH208
 
 from __future__ import annotations
 
-import csv
 import glob
 import os
 import posixpath
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from amiss.data.collection import Collection, Item, LazyItems
 from amiss.data.decode import SUFFIXES, is_image_name, read_image
+from amiss.data.labels import NORMAL_FOLDERS, NORMAL_KIND, GroupRow, read_events, read_groups, with_events
 from amiss.data.video import is_video_name, with_frames
 from amiss.errors import DataError, UsageError
 
 #: What images are opened for: it decides which part of a folder is taken, see `folder_collection`.
 Purpose = Literal["fit", "score", "eval"]
 
-#: Names of the folders (and kinds) that hold normal images; their case does not matter.
-NORMAL_FOLDERS = ("good", "normal", "free")
-
-#: The kind that normal images have in every collection made from a folder.
-NORMAL_KIND = "good"
-
 _LAYOUT = "make one subfolder per kind, the normal images in 'good': FOLDER/good/*.png, FOLDER/crack/*.png"
-
-
-class GroupRow(NamedTuple):
-    """What `groups.csv` says of one file; None where it is silent."""
-
-    kind: str | None
-    group: str | None
-    part: str | None
 
 
 def folder_collection(path: str | os.PathLike[str], purpose: Purpose) -> Collection:
@@ -46,7 +32,8 @@ def folder_collection(path: str | os.PathLike[str], purpose: Purpose) -> Collect
 
     Hidden files are skipped, and so are masks (`ground_truth` beside `test`). A folder with `train/` and `test/` is an
     MVTec root. Where `groups.csv` stands in the folder, its groups and kinds are used; an image that it does not list,
-    and that has the name of a listed one but for the ending, is taken for a mask and left out with a note.
+    and that has the name of a listed one but for the ending, is taken for a mask and left out with a note. Where
+    `events.csv` stands in it, that alone labels its frames, see `amiss.data.labels.with_events`.
 
     Args:
         path: the folder; items are named by it and their path below it.
@@ -60,20 +47,24 @@ def folder_collection(path: str | os.PathLike[str], purpose: Purpose) -> Collect
             - `score`: every image, with a label where there is one.
 
     Raises:
-        DataError: the folder is missing, is a file, holds no images, has a `groups.csv` that is malformed or lists none
-            of them, or, for `eval`, has nothing labelled.
+        DataError: the folder is missing, is a file, holds no images, has a malformed `groups.csv` or `events.csv`,
+            or, for `eval`, has nothing labelled.
         UsageError: another purpose.
     """
     if purpose not in ("fit", "score", "eval"):
         raise UsageError(f"purpose is {purpose!r}; it must be 'fit', 'score' or 'eval'")
     root = _existing_folder(path)
-    layout = _Layout(root)
+    events = os.path.join(root, "events.csv")
+    stretches = read_events(events) if os.path.isfile(events) else None
+    layout = _Layout(root, by_folders=stretches is None)
     starts, notes = layout.starts(purpose)
     names, rows, left_out = _listed(root, starts)
     notes += left_out
     collection = Collection(layout.items(names, purpose, rows), os.path.basename(os.path.abspath(root)), tuple(notes))
     if any(is_video_name(name) for name in names):
         collection = with_frames(collection)
+    if stretches is not None:
+        collection = with_events(collection, stretches, root, starts == [""])
     return _labelled(collection, root) if purpose == "eval" else collection
 
 
@@ -142,66 +133,6 @@ def file_collection(paths: Iterable[str | os.PathLike[str]]) -> Collection:
     return Collection([_unlabelled(name) for name in names], names[0] if len(names) == 1 else f"{len(names)} files")
 
 
-def read_groups(path: str | os.PathLike[str]) -> dict[str, GroupRow]:
-    """Read a `groups.csv`: columns `file` (relative to the table), and optionally `kind`, `group` and `part`.
-
-    Returns:
-        The row of each file, by its relative path with `/`.
-
-    Raises:
-        DataError: a malformed row, with its line number; a missing column `file`; not UTF-8.
-    """
-    rows: dict[str, GroupRow] = {}
-    for where, row in read_table(path, ("file",)):
-        file = row["file"].replace("\\", "/").removeprefix("./")
-        if file in rows:
-            raise DataError(f"{where}: {file} stands in the table twice; remove one line")
-        rows[file] = GroupRow(*(row.get(key) or None for key in GroupRow._fields))
-    return rows
-
-
-def read_table(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """The rows of a CSV file whose first line names the columns, as text without spaces around it.
-
-    Args:
-        path: the file, in UTF-8.
-        columns: those that must be there, and have a value in every row.
-
-    Yields:
-        Where the row stands (`NAME, line 2`), and its fields by column.
-
-    Raises:
-        DataError: a missing column or field, a malformed row, with its line number; not UTF-8; not readable.
-    """
-    name = os.fspath(path)
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream, strict=True)
-            named = [column.strip() for column in next(reader, [])]
-            for column in columns:
-                if column not in named:
-                    raise DataError(
-                        f"{name}, line 1: there is no column {column!r}; name the columns in the first line"
-                    )
-            for fields in reader:
-                if not fields:
-                    continue
-                where = f"{name}, line {reader.line_num}"
-                if len(fields) != len(named):
-                    raise DataError(f"{where}: {len(fields)} fields where {len(named)} are expected; mend the line")
-                row = {column: field.strip() for column, field in zip(named, fields, strict=True)}
-                for column in columns:
-                    if not row[column]:
-                        raise DataError(f"{where}: the field {column!r} is empty; mend the line")
-                yield where, row
-    except csv.Error as error:
-        raise DataError(f"{name}, line {reader.line_num}: {error}; mend the line") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{name} is not written in UTF-8; save it as UTF-8") from error
-    except OSError as error:
-        raise DataError(f"{name} cannot be opened ({error.strerror}); check the right to read it") from error
-
-
 def natural_key(name: str) -> str:
     """A sorting key that counts numbers as numbers; one text, because folders are large and keys are held at once.
 
@@ -220,8 +151,8 @@ def _numbered(match: re.Match[str]) -> str:
 class _Layout:
     """Which labels and masks the places below a folder give."""
 
-    def __init__(self, root: str) -> None:
-        self.root = root
+    def __init__(self, root: str, by_folders: bool = True) -> None:
+        self.root, self._by_folders = root, by_folders
         self.mvtec = all(os.path.isdir(os.path.join(root, part)) for part in ("train", "test"))
         test_normals = self.normal_folders("test") if os.path.isdir(os.path.join(root, "test")) else []
         #: A root without `train/`: enough for who only evaluates.
@@ -243,6 +174,9 @@ class _Layout:
         return normal, [f"only the normal images in {', '.join(normal)} of {self.root} are used"]
 
     def normal_folders(self, base: str) -> list[str]:
+        """Those in a folder; none where a table labels the images instead."""
+        if not self._by_folders:
+            return []
         folder = os.path.join(self.root, base)
         names = [name for name in sorted(os.listdir(folder)) if name.lower() in NORMAL_FOLDERS]
         return [f"{base}/{name}" if base else name for name in names if os.path.isdir(os.path.join(folder, name))]
@@ -353,7 +287,7 @@ def _walk(root: str, start: str) -> tuple[list[str], int]:
                     stack.append((name, (*above, real)))
             elif (is_image_name(entry.name) or is_video_name(entry.name)) and (entry.is_file() or entry.is_symlink()):
                 images.append(name)
-            elif name != "groups.csv":
+            elif name not in ("groups.csv", "events.csv"):
                 others += 1
     return images, others
 

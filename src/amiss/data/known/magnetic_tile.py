@@ -10,8 +10,9 @@ from pathlib import Path
 
 from amiss.data.collection import Collection, Item
 from amiss.data.decode import read_image
-from amiss.data.folder import NORMAL_KIND, GroupRow, natural_key, read_groups
+from amiss.data.folder import natural_key
 from amiss.data.known.base import KnownSet
+from amiss.data.labels import NORMAL_KIND, GroupRow, read_groups
 from amiss.errors import DataError
 
 _FOLDER_OF = {kind: f"MT_{kind.capitalize()}" for kind in ("free", "blowhole", "break", "crack", "fray", "uneven")}

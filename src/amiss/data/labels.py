@@ -1,0 +1,173 @@
+"""Labels that people write beside their images: names of folders, `groups.csv`, and `events.csv` for videos."""
+
+# os.path and strings as in folder.py: names keep the path as given.
+# ruff: noqa: PTH110, PTH118, PTH123
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from amiss.data.clips import video_of
+from amiss.data.collection import Collection, Item, LazyItems
+from amiss.errors import DataError
+
+#: Names of the folders (and kinds) that hold normal images; their case does not matter.
+NORMAL_FOLDERS = ("good", "normal", "free")
+
+#: The kind that normal images have in every collection made from a folder.
+NORMAL_KIND = "good"
+
+
+class GroupRow(NamedTuple):
+    """What `groups.csv` says of one file; None where it is silent."""
+
+    kind: str | None
+    group: str | None
+    part: str | None
+
+
+class Stretch(NamedTuple):
+    """Anomalous frames of a video, from the first to the last of them, counted from 0; `where` the table says so."""
+
+    video: str
+    start: int
+    end: int
+    kind: str | None
+    where: str
+
+
+def read_groups(path: str | os.PathLike[str]) -> dict[str, GroupRow]:
+    """Read a `groups.csv`: columns `file` (relative to the table), and optionally `kind`, `group` and `part`.
+
+    Returns:
+        The row of each file, by its relative path with `/`.
+
+    Raises:
+        DataError: a malformed row, with its line number; a missing column `file`; not UTF-8.
+    """
+    rows: dict[str, GroupRow] = {}
+    for where, row in read_table(path, ("file",)):
+        file = row["file"].replace("\\", "/").removeprefix("./")
+        if file in rows:
+            raise DataError(f"{where}: {file} stands in the table twice; remove one line")
+        rows[file] = GroupRow(*(row.get(key) or None for key in GroupRow._fields))
+    return rows
+
+
+def read_events(path: str | os.PathLike[str]) -> list[Stretch]:
+    """Read an `events.csv`: columns `video`, `start`, `end` (frames, counted from 0, both included), perhaps `kind`.
+
+    A video is named relative to the table: a file, a folder of frames, or `.` for the folder that the table lies in.
+
+    Raises:
+        DataError: a malformed row, with its line number; a missing column; a kind that means normal; not UTF-8.
+    """
+    found = []
+    for where, row in read_table(path, ("video", "start", "end")):
+        for key in ("start", "end"):
+            if not row[key].isdecimal():
+                raise DataError(f"{where}: {key} is {row[key]!r}; give the number of a frame, counted from 0")
+        start, end, kind = int(row["start"]), int(row["end"]), row.get("kind") or None
+        if start > end:
+            raise DataError(f"{where}: start {start} comes after end {end}; give the first frame, then the last")
+        if kind and kind.lower() in NORMAL_FOLDERS:
+            raise DataError(f"{where}: the kind {kind!r} means normal, but the table lists anomalies; name another")
+        video = row["video"].replace("\\", "/").removeprefix("./").rstrip("/") or "."
+        found.append(Stretch(video, start, end, kind, where))
+    return found
+
+
+def with_events(collection: Collection, stretches: Sequence[Stretch], root: str, whole: bool = True) -> Collection:
+    """The collection with labels for every frame: anomalous in the stretches, normal everywhere else.
+
+    Each video file, and each folder of images, is a video; frames of one stay together in splits.
+
+    Args:
+        collection: frames of the videos below `root`, those of each video in their order.
+        stretches: of `events.csv` in `root`.
+        root: the folder.
+        whole: is all of the folder in the collection? Else stretches of videos outside it are passed over.
+
+    Raises:
+        DataError: a stretch of an unknown video, or past the end of its video.
+    """
+    prefix = os.path.join(root, "").replace(os.sep, "/")
+    places: dict[str, list[int]] = {}
+    for place, item in enumerate(collection):
+        places.setdefault(f"{video_of(item)}/".removeprefix(prefix).rstrip("/") or ".", []).append(place)
+    marks = np.zeros(len(collection), dtype=np.int32)
+    for number, stretch in enumerate(stretches, start=1):
+        frames = places.get(stretch.video)
+        if frames is None:
+            if not whole and os.path.exists(prefix + stretch.video):
+                continue
+            raise DataError(
+                f"{stretch.where}: {stretch.video} is no video in {root}; "
+                f"write its path as seen from there, such as {next(iter(places))}"
+            )
+        first = collection[frames[0]]
+        if first.name == first.video:
+            continue  # a file that cannot be opened: nobody knows how long it is
+        if stretch.end >= len(frames):
+            raise DataError(
+                f"{stretch.where}: end {stretch.end} is past the last frame of {stretch.video}, which is "
+                f"{len(frames) - 1}, counted from 0; mend the line"
+            )
+        marks[frames[stretch.start : stretch.end + 1]] = number
+
+    def labelled(place: int) -> Item:
+        item, mark = collection[place], int(marks[place])
+        kind = stretches[mark - 1].kind if mark else NORMAL_KIND
+        video = video_of(item)
+        return replace(item, kind=kind, anomalous=mark > 0, group=item.group or video, video=video)
+
+    note = f"events.csv calls {np.count_nonzero(marks)} of {len(marks)} frames of {collection.title} anomalous"
+    return Collection(LazyItems(range(len(marks)), labelled), collection.title, (*collection.notes, note))
+
+
+def read_table(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows of a CSV file whose first line names the columns, as text without spaces around it.
+
+    Args:
+        path: the file, in UTF-8.
+        columns: those that must be there, and have a value in every row.
+
+    Yields:
+        Where the row stands (`NAME, line 2`), and its fields by column.
+
+    Raises:
+        DataError: a missing column or field, a malformed row, with its line number; not UTF-8; not readable.
+    """
+    name = os.fspath(path)
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as stream:
+            reader = csv.reader(stream, strict=True)
+            named = [column.strip() for column in next(reader, [])]
+            for column in columns:
+                if column not in named:
+                    raise DataError(
+                        f"{name}, line 1: there is no column {column!r}; name the columns in the first line"
+                    )
+            for fields in reader:
+                if not fields:
+                    continue
+                where = f"{name}, line {reader.line_num}"
+                if len(fields) != len(named):
+                    raise DataError(f"{where}: {len(fields)} fields where {len(named)} are expected; mend the line")
+                row = {column: field.strip() for column, field in zip(named, fields, strict=True)}
+                for column in columns:
+                    if not row[column]:
+                        raise DataError(f"{where}: the field {column!r} is empty; mend the line")
+                yield where, row
+    except csv.Error as error:
+        raise DataError(f"{name}, line {reader.line_num}: {error}; mend the line") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name} is not written in UTF-8; save it as UTF-8") from error
+    except OSError as error:
+        raise DataError(f"{name} cannot be opened ({error.strerror}); check the right to read it") from error
