@@ -82,3 +82,12 @@ def test_eval_measures_explanations(run: Run, model: Path, tmp_path: Path) -> No
     found = run("eval", str(model), str(tmp_path), "--explain", "residual", "--explained", "3", "--json").well().json
     assert found["explanations"][0]["explainer"] == "residual"
     run("eval", str(model), str(tmp_path), "--explain", "magic").failed(2, "no explainer 'magic'")
+
+
+def test_a_report_explains_what_was_flagged(run: Run, model: Path, pictures: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    run("score", str(model), str(pictures), "--report", str(page), "--explain", "counterfactual").well()
+    text = page.read_text(encoding="utf-8")
+    assert "counterfactual: amiss (p 0." in text
+    run("score", str(model), str(pictures), "--explain", "occlusion").failed(2, "--report")
+    run("score", str(model), str(pictures), "--report", str(page), "--explain", "lrp").failed(2, "LRP has no rule")

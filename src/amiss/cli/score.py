@@ -18,6 +18,7 @@ from .console import Engine, Json, Model, console, plain, printable, progress_ba
 if TYPE_CHECKING:
     from ..data import Collection
     from ..detectors.base import Detector
+    from ..explain.base import Explainer
     from ..report.collect import ReportCollector
     from ..results import ResultTable
     from ..scoring import Row
@@ -34,6 +35,7 @@ Examples:
   amiss score part.amiss parts/new --out scores.csv
   amiss score part.amiss 'cam1/*.png' cam2 --out scores.parquet --resume
   amiss score part.amiss parts/new --report page.html --heatmaps maps
+  amiss score part.amiss parts/new --report page.html --explain counterfactual
 """
 
 
@@ -48,6 +50,10 @@ def score(
         Path | None, typer.Option(help="Table to write: .csv, .jsonl or .parquet.", show_default=False)
     ] = None,
     report: Annotated[Path | None, typer.Option(help="HTML page to write, or a folder.", show_default=False)] = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(help="Explainer of the flagged images in the report; see amiss explain.", show_default=False),
+    ] = None,
     heatmaps: Annotated[Path | None, typer.Option(help="Folder for overlaid maps.", show_default=False)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was broken off (with --out).")] = False,
     engine: Engine = "auto",
@@ -69,10 +75,11 @@ def score(
             raise UsageError(f"{type(detector).__name__} has no anomaly map to write; fit with --method bcae1 for maps")
         make_folder(heatmaps)
     collection = open_images(inputs, "score")
-    collector = ReportCollector(detector, f"Scores of {model.name}") if report else None
+    explainer = None if explain is None else _explainer(explain, detector, report)
     counts = _Counts()
     with ExitStack() as stack:
         progress = stack.enter_context(progress_bar())
+        collector = ReportCollector(detector, f"Scores of {model.name}", explainer, progress) if report else None
         run: dict[str, Any] = {"model": hashlib.sha256(model.read_bytes()).hexdigest(), "engine": detector.engine_.name}
         run |= {"inputs": inputs, "n": len(collection)}
         table = stack.enter_context(result_table(out, run, resume)) if out else None
@@ -92,13 +99,29 @@ def score(
             progress("score", done + counts.total, len(collection), "")
             if table is not None and counts.total % 256 == 0:
                 table.flush()
+        page = collector.write(report) if collector is not None and report is not None else None
     for note in collection.notes:
         console(True).print(f"[yellow]note[/]  {plain(note)}")
     _summary(counts, done, detector, out, json_)
-    if collector is not None and report is not None:
-        console(True).print(f"Report: {plain(collector.write(report))}")
+    if page is not None:
+        console(True).print(f"Report: {plain(page)}")
     if counts.total and counts.errors == counts.total:
         raise typer.Exit(1)
+
+
+def _explainer(name: str, detector: Detector, report: Path | None) -> Explainer:
+    from ..errors import UsageError
+    from ..explain import get_explainer
+
+    if report is None:
+        raise UsageError("--explain adds explanations to the report, so it needs --report; or try: amiss explain")
+    if detector.clip_length > 1:
+        raise UsageError(
+            f"{type(detector).__name__} sees clips, and a report explains single images; try: amiss explain"
+        )
+    explainer = get_explainer(name)()
+    explainer.check(detector)
+    return explainer
 
 
 def _tell_earlier_rows(table: ResultTable, collection: Collection, collector: ReportCollector) -> None:
