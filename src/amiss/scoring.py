@@ -18,6 +18,9 @@ from .data.stack import Prepared, stream
 if TYPE_CHECKING:
     from .detectors.base import Detector
 
+#: Images read ahead where each takes along its picture, which is large.
+_WITH_PICTURES = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -57,12 +60,13 @@ def score_collection(
         detector: fitted.
         collection: images, or frames as they come.
         batch_size: images scored together; without it, what suits the detector.
-        ahead: images read ahead of the one that is scored; without it, two batches.
+        ahead: images read ahead of the one that is scored; without it, two batches, or 16 with their pictures.
         picture: give each row its picture, the longest side at most so many pixels.
     """
     size = batch_size or detector.scoring_batch_
+    ahead = ahead or (max(2 * size, _WITH_PICTURES) if picture is None else _WITH_PICTURES)
     batch: list[Prepared] = []
-    for prepared in prepared_inputs(detector, collection, ahead or max(2 * size, 16), picture):
+    for prepared in prepared_inputs(detector, collection, ahead, picture):
         batch.append(prepared)
         if len(batch) == size:
             yield from _score_batch(detector, batch)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from amiss.data.video import pixels_of
 from amiss.testing.videos import crossing, write_video
 
 Run = Callable[..., Any]
@@ -60,6 +62,24 @@ def test_scores_have_a_row_for_each_frame(hall: Path, model: Path, tmp_path: Pat
     assert rows[5]["name"].endswith("today.mp4[5]")
     flagged = [row["is_anomaly"] == "true" for row in rows]
     assert sum(flagged[60:100]) > 30 > sum(flagged[:60])
+
+
+def test_heatmaps_decode_every_frame_once(
+    hall: Path, model: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = []
+
+    def counted(frame: Any) -> Any:
+        decoded.append(frame.pts)
+        return pixels_of(frame)
+
+    monkeypatch.setattr("amiss.data.video.pixels_of", counted)
+    run("score", str(model), str(hall / "today.mp4"), "--heatmaps", str(tmp_path / "maps")).well()
+    assert len(decoded) == len(set(decoded)) == 130
+    pictures = sorted((tmp_path / "maps").iterdir())
+    assert len(pictures) == 130
+    with Image.open(pictures[0]) as picture:
+        assert picture.size == (64, 48)
 
 
 def test_eval_measures_frames_videos_and_events(hall: Path, model: Path, run: Run) -> None:

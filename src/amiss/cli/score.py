@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ..scoring import Row
 
 ORDER = 3
-_LONGEST_NAME = 80
 _HELP = """Score images with a model: p-values and decisions.
 
 Streams: memory does not grow with the number of images. An unreadable file becomes a row with its error.
@@ -64,6 +63,7 @@ def score(
     from ..files import make_folder
     from ..model_file import load
     from ..report.collect import ReportCollector
+    from ..report.film import LONGEST
     from ..results import as_record, result_table
     from ..scoring import score_collection
 
@@ -89,11 +89,13 @@ def score(
             table.check_follows(collection[done - 1].name)
             if collector is not None:
                 _tell_earlier_rows(table, collection, collector)
-        for row in score_collection(detector, collection[done:] if done else collection):
+        # a frame of a video is found again only by a jump, so its picture comes along where it is shown
+        picture = LONGEST if heatmaps is not None and collection.of_video else None
+        for row in score_collection(detector, collection[done:] if done else collection, picture=picture):
             write(as_record(row))
             counts.add(row)
             if collector is not None:
-                collector.add(row)
+                collector.add(replace(row, picture=None))
             if heatmaps is not None and row.map is not None:
                 _write_heatmap(detector, row, heatmaps)
             progress("score", done + counts.total, len(collection), "")
@@ -183,20 +185,11 @@ def _line(record: dict[str, Any]) -> str:
 def _write_heatmap(detector: Detector, row: Row, folder: Path) -> None:
     from PIL import Image
 
-    from ..files import atomic_write
-    from ..maps import smoothed
-    from ..report.heatmap import overlay
+    from ..files import atomic_write, picture_name
+    from ..watching import annotated
 
-    scale = detector.map_scale_
-    assert scale is not None
-    assert row.map is not None
-    image = row.item.read()
-    shown = smoothed(row.map)[detector.preprocessing_.region(*image.shape[:2])]
-    picture = Image.fromarray(overlay(image, shown, scale.threshold, scale.floor))
-    # the end of the path for people, a digest of all of it because two images may end alike
-    readable = re.sub(r"[^\w.-]+", "_", row.item.name)[-_LONGEST_NAME:].strip("_.")
-    unique = hashlib.sha256(row.item.name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    with atomic_write(folder / f"{readable}-{unique}.png") as file:
+    picture = Image.fromarray(annotated(detector, row))
+    with atomic_write(folder / picture_name(row.item.name)) as file:
         picture.save(file, "png")
 
 

@@ -98,6 +98,11 @@ class Collection(Sequence[Item]):
         return replace(self, items=[item for item in self.items if keep(item)])
 
     @property
+    def of_video(self) -> bool:
+        """Are the images frames of videos? The first tells."""
+        return bool(len(self.items)) and self.items[0].video is not None
+
+    @property
     def normal(self) -> Collection:
         """The items not known to be anomalous (unlabelled ones count as normal: fitting trusts its input).
 

@@ -15,7 +15,7 @@ from ..errors import WriteError
 from .heatmap import shrunk
 
 #: The longest side of a film in pixels.
-_LONGEST = 960
+LONGEST = 960
 #: Encoders in the order in which they are tried; builds of FFmpeg differ.
 _ENCODERS = ("libx264", "h264", "mpeg4")
 
@@ -44,7 +44,7 @@ class Film:
         """Add a frame, (h, w) or (h, w, 3), as `amiss.report.heatmap.overlay` takes them; all get the first's size."""
         import av
 
-        pixels = shrunk(picture, _LONGEST)
+        pixels = shrunk(picture, LONGEST)
         if pixels.ndim == 2:
             pixels = np.repeat(pixels[:, :, None], 3, axis=2)
         try:
