@@ -427,7 +427,7 @@ def explanations_are_sound(method: type[Detector]) -> None:
     quick = {"samples": 40, "segments": 8, "window": 0.5}
     for name in explainer_names():
         kind = get_explainer(name)
-        settings = {key: value for key, value in quick.items() if key in settings_of(kind)}
+        settings: dict[str, Any] = {key: value for key, value in quick.items() if key in settings_of(kind)}
         explainer = kind(**settings)
         reason = explainer.refusal(detector)
         if reason is not None:
