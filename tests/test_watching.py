@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
@@ -16,11 +17,12 @@ from amiss.data import open_images
 from amiss.data.live import LiveSource
 from amiss.detectors.base import Detector
 from amiss.engines import allowed_difference
-from amiss.scoring import Row
+from amiss.errors import MissingExtraError
+from amiss.scoring import Row, score_collection
 from amiss.testing.common import moving_task
 from amiss.testing.videos import crossing, write_video
-from amiss.timeline import Events, causal_mean, event_thresholds
-from amiss.watching import Watcher
+from amiss.timeline import Events, causal_mean, event_thresholds, find_events
+from amiss.watching import Films, Watcher
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +134,88 @@ def test_memory_does_not_grow_with_the_video(detector: Detector, tmp_path: Path)
 
     looped(2)
     assert looped(50) < 1.3 * looped(5)
+
+
+def frames_of(film: Path) -> list[np.ndarray]:
+    import av
+
+    with av.open(str(film)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def filmed(detector: Detector, folder: Path, source: object) -> list[Path]:
+    with Films(detector, folder) as films:
+        for row in score_collection(detector, open_images(source), picture=960):  # type: ignore[arg-type]
+            films.add(row)
+    return sorted(folder.iterdir())
+
+
+def test_a_film_has_every_frame_and_a_red_border_while_an_event_lasts(
+    detector: Detector, video: Path, tmp_path: Path
+) -> None:
+    (film,) = filmed(detector, tmp_path / "films", video)
+    frames = frames_of(film)
+    assert frames[0].shape == (48 + 16, 64, 3), "the picture, and the strip below"
+    (event,) = find_events(detector.score(video).scores, Events(*event_thresholds(detector.decision_)))
+    red = [number for number, frame in enumerate(frames) if int(frame[0, :, 0].mean()) - frame[0, :, 2].mean() > 80]
+    assert len(frames) == 160
+    assert red == list(range(event.start, event.end + 1))
+    strip = frames[event.end][-16:].astype(int)
+    assert (strip[:, -8:, 0] - strip[:, -8:, 2]).mean() > 2 * (strip[:, :8, 0] - strip[:, :8, 2]).mean(), "scores rose"
+
+
+def test_every_video_has_a_film_at_its_own_rate(detector: Detector, tmp_path: Path) -> None:
+    import av
+
+    for folder in ("a", "b"):
+        write_video(tmp_path / folder / "1.mp4", crossing(1, 30), rate=10)
+    films = filmed(detector, tmp_path / "films", [tmp_path / "a", tmp_path / "b"])
+    assert len(films) == 2
+    for film in films:
+        assert film.name.endswith(".mp4")
+        with av.open(str(film)) as container:
+            assert container.streams.video[0].average_rate == 10
+        assert len(frames_of(film)) == 30
+
+
+def test_films_of_frames_without_times_and_of_a_single_frame(detector: Detector, tmp_path: Path) -> None:
+    films = filmed(detector, tmp_path / "films", np.stack([crossing(1, 5), crossing(1, 5, seed=1)]))
+    assert [len(frames_of(film)) for film in films] == [5, 5]
+    (film,) = filmed(detector, tmp_path / "one", write_video(tmp_path / "a.mp4", crossing(1, 1)))
+    assert len(frames_of(film)) == 1
+
+
+def test_a_film_that_breaks_off_leaves_nothing(detector: Detector, video: Path, tmp_path: Path) -> None:
+    def broken() -> None:
+        with Films(detector, tmp_path / "films") as films:
+            for row in itertools.islice(score_collection(detector, open_images(video), picture=960), 80):
+                films.add(row)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken()
+    assert not list((tmp_path / "films").iterdir())
+
+
+def test_a_film_holds_back_only_a_few_frames(detector: Detector, tmp_path: Path) -> None:
+    steps = ([1] * 50 + [12] * 3 + [1] * 30 + [12] * 100) * 4
+    rows = score_collection(detector, open_images(crossing(steps)), picture=960)
+    most = 0
+    with Films(detector, tmp_path) as films:
+        for row in rows:
+            films.add(row)
+            assert films._film is not None
+            most = max(most, len(films._film._waiting))
+    assert 1 <= most <= 25
+
+
+def test_films_need_the_extra_before_anything_is_scored(
+    detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amiss.versions.have", lambda *modules: False)
+    with pytest.raises(MissingExtraError, match="video"):
+        Films(detector, tmp_path / "films")
+    assert not (tmp_path / "films").exists()
 
 
 def test_thresholds_come_from_normal_video() -> None:

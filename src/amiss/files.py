@@ -77,16 +77,16 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode("utf-8", "backslashreplace"))
 
 
-def picture_name(name: str) -> str:
-    """A file name for the picture of an image: the end of its path for people, and a digest of all of it, because two
-    images may end alike.
+def picture_name(name: str, ending: str = "png") -> str:
+    """A file name for the picture of an image, or the film of a video: the end of its path for people, and a digest of
+    all of it, because two may end alike.
 
     >>> picture_name("parts/new/7.png")
     'parts_new_7.png-0222977a.png'
     """
     readable = re.sub(r"[^\w.-]+", "_", name)[-_LONGEST_NAME:].strip("_.")
     unique = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    return f"{readable}-{unique}.png"
+    return f"{readable}-{unique}.{ending}"
 
 
 def _cannot(path: Path, error: OSError) -> WriteError:

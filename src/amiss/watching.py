@@ -1,4 +1,7 @@
-"""Watching a video or a camera: frame scores smoothed as they come, events with a clip of each, bounded memory."""
+"""Watching a video or a camera: frame scores smoothed as they come, events with a clip of each, bounded memory.
+
+And what is watched afterwards: an annotated film of a whole video.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,19 @@ import subprocess
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import versions
 from .data import Item
+from .data.clips import video_of
 from .errors import WriteError
-from .files import make_folder
+from .files import make_folder, picture_name
 from .maps import smoothed
-from .report.film import Film
+from .report.film import LONGEST, Film, marked
 from .report.heatmap import overlay, shrunk
 from .scoring import Row, score_collection
 from .timeline import Event, Events, event_thresholds
@@ -188,6 +194,117 @@ class Watcher:
         if self._film is not None and self._filmed < _LONGEST * self._rate:
             self._film.add(picture)
             self._filmed += 1
+
+
+class Films:
+    """An annotated film of every video whose rows pass by: its maps in colour, a strip of the scores below it, a red
+    border from the first to the last frame of every event.
+
+    Frames that could not be read are missing in it, and still images get none. A film has its name only once it is
+    whole; `with` sees to it that none is left in part.
+
+    Args:
+        detector: fitted; gave the rows, with their pictures.
+        folder: where films are written; made where it is missing.
+
+    Raises:
+        MissingExtraError: PyAV is not installed.
+        WriteError: the folder cannot be written to.
+    """
+
+    def __init__(self, detector: Detector, folder: Path) -> None:
+        versions.require("video", "writing a film", "av")
+        make_folder(folder)
+        self._detector, self._folder = detector, folder
+        self._video, self._film = "", None  # type: str, _AnnotatedFilm | None
+        #: Whole films so far.
+        self.count = 0
+
+    def add(self, row: Row) -> None:
+        """Take in the next row."""
+        if row.error is not None or (row.item.video is None and self._detector.clip_length == 1):
+            return
+        video = video_of(row.item)
+        if self._film is None or video != self._video:
+            self.finish()
+            self._video = video
+            self._film = _AnnotatedFilm(self._detector, self._folder / picture_name(video, "mp4"))
+        self._film.add(row)
+
+    def finish(self) -> None:
+        """The last video is over."""
+        film, self._film = self._film, None
+        if film is not None:
+            film.finish()
+            self.count += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.finish()
+        elif self._film is not None:
+            self._film.discard()
+
+
+class _AnnotatedFilm:
+    """Of one video; holds back the few frames of which it is not yet known whether they belong to an event."""
+
+    def __init__(self, detector: Detector, path: Path) -> None:
+        self._detector, self._path = detector, path
+        decision = detector.decision_
+        self._events = Events(*event_thresholds(decision))
+        self._ordinary = float(np.median(decision.calibration))
+        high = decision.threshold if np.isfinite(decision.threshold) else float(decision.calibration.max())
+        self._span = max(high - self._ordinary, 1e-12)
+        self._frames = 0
+        self._first: list[Item] = []
+        self._waiting: deque[tuple[int, NDArray[np.uint8], float]] = deque()
+        self._levels: deque[float] = deque(maxlen=LONGEST)
+        self._film: Film | None = None
+
+    def add(self, row: Row) -> None:
+        ended = self._events.push(row.score)
+        level = (self._events.smoothed - self._ordinary) / self._span
+        self._waiting.append((self._frames, annotated(self._detector, row), level))
+        self._frames += 1
+        if self._film is None:  # two frames tell the rate
+            self._first.append(row.item)
+            if len(self._first) < 2:
+                return
+            self._film = Film(self._path, rate_of(self._first))
+        self._settle(self._film, ended or self._events.current, over=not self._events.open)
+
+    def finish(self) -> None:
+        with self._film or Film(self._path, ASSUMED_RATE) as film:
+            self._settle(film, self._events.finish(), over=True)
+            film.close()
+
+    def discard(self) -> None:
+        if self._film is not None:
+            self._film.discard()
+
+    def _settle(self, film: Film, event: Event | None, over: bool) -> None:
+        """Write the frames of the event, and, where it is over, or there is none, those behind it."""
+        while self._waiting:
+            number, picture, level = self._waiting[0]
+            amiss = event is not None and event.start <= number <= event.end
+            if not amiss and not over:
+                return
+            self._waiting.popleft()
+            self._levels.append(level)
+            film.add(marked(picture, list(self._levels), amiss))
+
+
+def rate_of(first: Sequence[Item], assumed: float = ASSUMED_RATE) -> float:
+    """Frames a second, from the times of the first two frames."""
+    times = [item.time for item in first]
+    if len(times) == 2 and times[0] is not None and times[1] is not None and times[1] > times[0]:
+        return 1 / (times[1] - times[0])
+    return assumed
 
 
 def annotated(detector: Detector, row: Row) -> NDArray[np.uint8]:

@@ -103,6 +103,11 @@ def test_a_reader_that_leaves_is_no_error_of_ours(model: Path, pictures: Path) -
     assert "BrokenPipe" not in done.stderr
 
 
+def test_there_is_no_film_of_still_images(run: Run, model: Path, pictures: Path, tmp_path: Path) -> None:
+    run("score", model, pictures / "new", "--film", tmp_path / "films").failed(2, "still image", "--heatmaps")
+    assert not (tmp_path / "films").exists()
+
+
 def test_unreadable_files_become_rows(run: Run, model: Path, mixed: Path) -> None:
     done = run("score", model, mixed).well()
     rows = csv_rows(done.out)

@@ -82,6 +82,16 @@ def test_heatmaps_decode_every_frame_once(
         assert picture.size == (64, 48)
 
 
+def test_score_films_a_video(hall: Path, model: Path, tmp_path: Path, run: Run) -> None:
+    done = run("score", str(model), str(hall / "today.mp4"), "--film", str(tmp_path / "films")).well()
+    (film,) = (tmp_path / "films").iterdir()
+    assert "today.mp4" in film.name
+    assert f"1 film in {tmp_path / 'films'}" in done.err
+    today = str(hall / "today.mp4")
+    out = str(tmp_path / "t.csv")
+    run("score", str(model), today, "--film", str(tmp_path), "--out", out, "--resume").failed(2, "--resume")
+
+
 def test_eval_measures_frames_videos_and_events(hall: Path, model: Path, run: Run) -> None:
     metrics = json.loads(run("eval", str(model), str(hall / "labelled"), "--json").well().out)
     assert metrics["auroc"]["value"] > 0.9

@@ -34,6 +34,7 @@ Examples:
   amiss score part.amiss parts/new --out scores.csv
   amiss score part.amiss 'cam1/*.png' cam2 --out scores.parquet --resume
   amiss score part.amiss parts/new --report page.html --heatmaps maps
+  amiss score hall.amiss today.mp4 --out today.csv --film films
   amiss score part.amiss parts/new --report page.html --explain counterfactual
 """
 
@@ -54,6 +55,7 @@ def score(
         typer.Option(help="Explainer of the flagged images in the report; see amiss explain.", show_default=False),
     ] = None,
     heatmaps: Annotated[Path | None, typer.Option(help="Folder for overlaid maps.", show_default=False)] = None,
+    film: Annotated[Path | None, typer.Option(help="Folder for a film of every video.", show_default=False)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was broken off (with --out).")] = False,
     engine: Engine = "auto",
     json_: Json = False,
@@ -66,15 +68,20 @@ def score(
     from ..report.film import LONGEST
     from ..results import as_record, result_table
     from ..scoring import score_collection
+    from ..watching import Films
 
     if resume and out is None:
         raise UsageError("--resume continues a table, so it needs --out")
+    if resume and film is not None:
+        raise UsageError("a film needs every frame from the first; leave out --resume, or --film")
     detector = load(model, engine)
     if heatmaps is not None:
         if not detector.gives_map:
             raise UsageError(f"{type(detector).__name__} has no anomaly map to write; fit with --method bcae1 for maps")
         make_folder(heatmaps)
     collection = open_images(inputs, "score")
+    if film is not None and not collection.of_video and detector.clip_length == 1:
+        raise UsageError(f"{collection.title} begins with a still image, of which there is no film; try --heatmaps")
     explainer = None if explain is None else _explainer(explain, detector, report)
     counts = _Counts()
     with ExitStack() as stack:
@@ -89,8 +96,9 @@ def score(
             table.check_follows(collection[done - 1].name)
             if collector is not None:
                 _tell_earlier_rows(table, collection, collector)
+        films = stack.enter_context(Films(detector, film)) if film else None
         # a frame of a video is found again only by a jump, so its picture comes along where it is shown
-        picture = LONGEST if heatmaps is not None and collection.of_video else None
+        picture = LONGEST if films or (heatmaps is not None and collection.of_video) else None
         for row in score_collection(detector, collection[done:] if done else collection, picture=picture):
             write(as_record(row))
             counts.add(row)
@@ -98,6 +106,8 @@ def score(
                 collector.add(replace(row, picture=None))
             if heatmaps is not None and row.map is not None:
                 _write_heatmap(detector, row, heatmaps)
+            if films is not None:
+                films.add(row)
             progress("score", done + counts.total, len(collection), "")
             if table is not None and counts.total % 256 == 0:
                 table.flush()
@@ -105,6 +115,8 @@ def score(
     for note in collection.notes:
         console(True).print(f"[yellow]note[/]  {plain(note)}")
     _summary(counts, done, detector, out, json_)
+    if films is not None:
+        console(True).print(f"{films.count} film{'s' * (films.count != 1)} in {plain(film)}")
     if page is not None:
         console(True).print(f"Report: {plain(page)}")
     if counts.total and counts.errors == counts.total:

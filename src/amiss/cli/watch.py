@@ -54,7 +54,7 @@ def watch(
     from ..data.live import LiveSource, is_live
     from ..errors import DataError, UsageError
     from ..model_file import load
-    from ..watching import Watcher
+    from ..watching import Watcher, rate_of
 
     command = shlex.split(alert) if alert else []
     if alert is not None:
@@ -76,7 +76,7 @@ def watch(
         say({"event": "stopped", "frames": watcher.frames, "dropped": live.dropped, "events": watcher.count})
         return
     collection = open_images(source, "score")
-    rate = _rate_of(collection[:2], rate)
+    rate = rate_of(collection[:2], rate)
     watcher = Watcher(detector, out, command, rate)
     with progress_bar() as progress:
         done = 0
@@ -93,14 +93,6 @@ def watch(
     say({"event": "stopped", "frames": watcher.frames, "unreadable": watcher.unreadable, "events": watcher.count})
     if not watcher.frames:
         raise DataError(f"no frame of {source} could be read; check that a player shows it")
-
-
-def _rate_of(first: Any, assumed: float) -> float:
-    """Frames a second, from the times of the first two frames."""
-    times = [item.time for item in first]
-    if len(times) == 2 and None not in times and times[1] > times[0]:
-        return float(1 / (times[1] - times[0]))
-    return assumed
 
 
 class _Status:

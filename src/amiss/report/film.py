@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +18,10 @@ from .heatmap import shrunk
 
 #: The longest side of a film in pixels.
 LONGEST = 960
+#: Of what `marked` draws: the strip, its line at the threshold, columns below and above it, and the border.
+_DARK, _LINE, _BELOW, _ABOVE = 24, 110, (120, 140, 160), (230, 60, 40)
+#: Share of the height that the strip has, its least height, and the share of the shorter side that the border is wide.
+_STRIP, _LOWEST, _BORDER = 0.1, 16, 0.012
 #: Encoders in the order in which they are tried; builds of FFmpeg differ.
 _ENCODERS = ("libx264", "h264", "mpeg4")
 
@@ -47,7 +53,7 @@ class Film:
         pixels = shrunk(picture, LONGEST)
         if pixels.ndim == 2:
             pixels = np.repeat(pixels[:, :, None], 3, axis=2)
-        try:
+        with self._writing():
             if self._stream is None:
                 self._open(pixels.shape[1] // 2 * 2, pixels.shape[0] // 2 * 2)
             width, height = self._size
@@ -55,19 +61,36 @@ class Film:
             frame = frame.reformat(width=width, height=height, format="yuv420p")
             for packet in self._stream.encode(frame):
                 self._container.mux(packet)
-        except (av.error.FFmpegError, OSError) as error:
-            raise WriteError(f"{self.path} cannot be written: {error.strerror}; make room, or give another") from error
 
     def close(self) -> Path | None:
         """Finish the file; returns its path, or None where it has no frame."""
         if self._stream is None:
             return None
-        for packet in self._stream.encode():
-            self._container.mux(packet)
-        self._container.close()
-        self._stream = None
-        os.replace(self._partial, self.path)
+        with self._writing():
+            for packet in self._stream.encode():
+                self._container.mux(packet)
+            self._container.close()
+            self._container = self._stream = None
+            os.replace(self._partial, self.path)
         return self.path
+
+    def discard(self) -> None:
+        """Leave nothing of an unfinished film."""
+        if self._container is None:
+            return
+        with contextlib.suppress(Exception):  # a full disk must not keep what has been written
+            self._container.close()
+        self._container = self._stream = None
+        self._partial.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        import av
+
+        try:
+            yield
+        except (av.error.FFmpegError, OSError) as error:
+            raise WriteError(f"{self.path} cannot be written: {error.strerror}; make room, or give another") from error
 
     def _open(self, width: int, height: int) -> None:
         import av
@@ -90,6 +113,34 @@ class Film:
     ) -> None:
         if kind is None:
             self.close()
-        elif self._container is not None:
-            self._container.close()
-            self._partial.unlink(missing_ok=True)
+        else:
+            self.discard()
+
+
+def marked(picture: NDArray[np.uint8], levels: Sequence[float], amiss: bool) -> NDArray[np.uint8]:
+    """A frame above a strip of the scores up to it, in a red border where something is amiss.
+
+    Args:
+        picture: (h, w, 3).
+        levels: of the last frames, this one last: 0 is as low as ordinary ones, 1 the threshold; cut at 2.
+        amiss: does an event go on?
+
+    Returns: (h + a tenth, w, 3).
+
+    >>> marked(np.zeros((40, 30, 3), np.uint8), [0.5, 2.0], amiss=True).shape
+    (56, 30, 3)
+    """
+    height, width = picture.shape[:2]
+    strip = np.full((max(_LOWEST, round(_STRIP * height)), width, 3), _DARK, dtype=np.uint8)
+    middle = len(strip) // 2
+    recent = np.clip(np.array(levels[-width:], dtype=np.float64), 0, 2)
+    filled = np.arange(len(strip))[::-1, None] < np.rint(recent * middle)
+    strip[middle] = _LINE
+    strip[:, width - len(recent) :][filled] = _BELOW
+    strip[:, width - len(recent) :][filled & (recent > 1)] = _ABOVE
+    shown = picture
+    if amiss:
+        edge = max(2, round(_BORDER * min(height, width)))
+        shown = np.full_like(picture, _ABOVE)
+        shown[edge:-edge, edge:-edge] = picture[edge:-edge, edge:-edge]
+    return np.concatenate([shown, strip])
