@@ -63,7 +63,10 @@ def evaluate_model(
     known = collection.where(lambda item: item.anomalous is not None)
     if not len(known):
         raise DataError(
-            f"{collection.title} has no labels; put normal images in good/ and anomalies in folders beside it, "
+            f"{collection.title} has no labels; put normal videos in good/ and others in folders beside it, or list "
+            "anomalous frames in an events.csv"
+            if collection.of_video
+            else f"{collection.title} has no labels; put normal images in good/ and anomalies in folders beside it, "
             "or name the normal class of a known set (mnist:test:normal=3)"
         )
     parts = ("train", "stop", "calibrate", "labelled", "discarded")
@@ -195,23 +198,25 @@ class _Places:
 
 def _require_both(rows: list[Row], collection: Collection, seen: int) -> None:
     because = f" ({seen} were left out because the model was fitted on them)" if seen else ""
-    for anomalous, name, folder in ((False, "normal image", "good/"), (True, "anomaly", "folders beside good/")):
+    noun = "frame" if collection.of_video else "image"
+    for anomalous, name, folder in ((False, f"normal {noun}", "good/"), (True, "anomaly", "folders beside good/")):
         if not any(bool(row.item.anomalous) is anomalous for row in rows):
             raise DataError(
                 f"{collection.title} holds no labelled {name} that can be used{because}; evaluation needs both, "
                 f"so put some that the model has not seen into {folder}"
+                + (", or list anomalous frames in events.csv" if collection.of_video else "")
             )
 
 
 def _notes(collection: Collection, detector: Detector, unlabelled: int, unreadable: int, seen: int) -> list[str]:
-    notes = list(collection.notes)
+    notes, noun = list(collection.notes), "frame" if collection.of_video else "image"
     for count, why in (
         (unlabelled, "had no label"),
         (unreadable, "could not be read"),
         (seen, "had been used to fit the model"),
     ):
         if count:
-            notes.append(f"{count} image{'s' * (count != 1)} {why} and {'were' if count != 1 else 'was'} left out")
+            notes.append(f"{count} {noun}{'s' * (count != 1)} {why} and {'were' if count != 1 else 'was'} left out")
     if not detector.decision_.guaranteed:
         notes.append(detector.decision_.explain())
     return notes

@@ -37,12 +37,13 @@ class Part(_Strict):
 
 
 class SplitFacts(_Strict):
-    """What was used for what."""
+    """What was used for what; `video`: the images are frames of videos."""
 
     train: Part
     stop: Part
     calibrate: Part
     source: str
+    video: bool | None = None
     labelled: Part | None = None
     discarded: Part | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,30 @@ def test_eval_measures_frames_videos_and_events(hall: Path, model: Path, run: Ru
     text = run("eval", str(model), str(hall / "labelled")).well().out
     assert "per video" in text
     assert "events" in text
+
+
+def test_frames_are_called_frames(hall: Path, tmp_path: Path, run: Run) -> None:
+    """Also of a method that sees single frames."""
+    model = tmp_path / "m.amiss"
+    told = run("fit", hall / "normal", "--out", model, "--method", "pca", "--false-alarm-rate", "0.05").well().out
+    told += run("score", model, hall / "today.mp4", "--out", tmp_path / "t.csv", "--report", tmp_path).well().err
+    told += run("eval", model, hall / "labelled", "--report", tmp_path / "e.html").well().out
+    told += run("info", model).well().out
+    for page in ("report.html", "e.html"):
+        text = (tmp_path / page).read_text()
+        told += re.sub(r"<style.*?</style>|<[^>]*>", " ", text, flags=re.S)
+    assert "gray frames at 48x64" in told
+    assert "of 130 frames are amiss" in told
+    assert "60 normal and 60 anomalous frames" in told
+    assert "held-out normal frames" in told
+    assert "Worst frames" in told
+    assert not re.findall(r".*\b[Ii]mages?\b.*", told.replace("reference images", "")), "in a word for people"
+
+
+def test_videos_without_labels_are_told_how_to_get_some(hall: Path, model: Path, run: Run) -> None:
+    run("eval", model, hall / "normal").failed(1, "no labelled videos", "events.csv", "good")
+    run("eval", model, hall / "today.mp4").failed(1, "no labels", "events.csv")
+    run("eval", model, hall / "labelled" / "good").failed(1, "no labelled videos")
 
 
 def test_bad_sources_are_explained(hall: Path, model: Path, tmp_path: Path, run: Run) -> None:

@@ -55,6 +55,7 @@ class Decision:
         false_alarm_rate: promised alpha, in (0, 1).
         groups: how many groups of related images (exposures of one item, frames of one video) the calibration images
             come in, or None where each stands alone. Related images are not exchangeable, so nothing is promised.
+        frames: are the images frames of videos? Then they are called so.
 
     Raises:
         UsageError: a rate outside (0, 1).
@@ -70,6 +71,7 @@ class Decision:
     calibration: NDArray[np.float32]
     false_alarm_rate: float
     groups: int | None = None
+    frames: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.false_alarm_rate < 1:
@@ -134,23 +136,26 @@ class Decision:
     def explain(self) -> str:
         """One sentence on what is promised, or on why the rate cannot be and what it takes.
 
+        >>> "5 held-out normal frames" in Decision(np.zeros(5, np.float32), 0.01, frames=True).explain()
+        True
+
         >>> Decision(np.arange(99, dtype=np.float32), 0.01).explain()[:52]
         'On average at most 1 % of normal images are flagged,'
         """
-        wanted = _percent(self.false_alarm_rate)
+        wanted, images = _percent(self.false_alarm_rate), "frames" if self.frames else "images"
         if self.guaranteed:
             return (
-                f"On average at most {wanted} of normal images are flagged, provided that they are like the {self.n} "
-                "held-out normal images that set the threshold."
+                f"On average at most {wanted} of normal {images} are flagged, provided that they are like the {self.n} "
+                f"held-out normal {images} that set the threshold."
             )
         if self.groups is not None:
             return (
-                f"No false-alarm rate is promised, because the {self.n} held-out normal images come in only "
+                f"No false-alarm rate is promised, because the {self.n} held-out normal {images} come in only "
                 f"{self.groups} groups of related pictures; expect roughly {wanted}, and measure it on other groups."
             )
-        images = "image is" if self.n == 1 else "images are"
+        are = f"{images[:-1]} is" if self.n == 1 else f"{images} are"
         return (
-            f"{self.n} held-out normal {images} too few to promise a false-alarm rate of {wanted}, which takes "
+            f"{self.n} held-out normal {are} too few to promise a false-alarm rate of {wanted}, which takes "
             f"{self.images_needed}; the lowest that can be promised is {_percent(self.attainable_rate)}, by flagging "
             "what scores above all of them."
         )

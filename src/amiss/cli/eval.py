@@ -170,8 +170,9 @@ def _print_table(people: Any, metrics: dict[str, Any], promised: bool) -> None:
 
     for note in metrics["notes"]:
         people.print(f"[yellow]note[/]  {plain(note)}")
+    what = "frames" if "videos" in metrics else "images"
     people.print(
-        f"{metrics['n_normal']} normal and {metrics['n_anomalous']} anomalous images of {plain(metrics['data'])}; "
+        f"{metrics['n_normal']} normal and {metrics['n_anomalous']} anomalous {what} of {plain(metrics['data'])}; "
         f"engine {metrics['engine']}; 95 % bootstrap intervals"
     )
     kinds = metrics["kinds"]

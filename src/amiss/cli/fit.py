@@ -142,7 +142,7 @@ def _report(detector: object, method: str, out: Path, json_: bool) -> None:
     for note in detector.notes_:
         people.print(f"[yellow]note[/]  {plain(note)}")
     colour = "gray" if channels == 1 else "colour"
-    what = "images" if detector.clip_length == 1 else "frames"
+    what = "frames" if detector.learnt_from_video_ else "images"
     chosen = _choice(stages, counts["stop"], bool(members))
     people.print(
         f"[bold]{type(detector).__name__}[/] learnt from {counts['train']} {colour} {what} at {height}x{width} in "

@@ -114,7 +114,8 @@ def score(
         page = collector.write(report) if collector is not None and report is not None else None
     for note in collection.notes:
         console(True).print(f"[yellow]note[/]  {plain(note)}")
-    _summary(counts, done, detector, out, json_)
+    what = "frames" if collection.of_video or detector.clip_length > 1 else "images"
+    _summary(counts, done, detector, out, json_, what)
     if films is not None:
         console(True).print(f"{films.count} film{'s' * (films.count != 1)} in {plain(film)}")
     if page is not None:
@@ -205,12 +206,12 @@ def _write_heatmap(detector: Detector, row: Row, folder: Path) -> None:
         picture.save(file, "png")
 
 
-def _summary(counts: _Counts, done: int, detector: Detector, out: Path | None, json_: bool) -> None:
+def _summary(counts: _Counts, done: int, detector: Detector, out: Path | None, json_: bool, what: str) -> None:
     people = console(json_mode=True)
     unreadable = f", {counts.errors} could not be read" if counts.errors else ""
     resumed = f" ({done} more had been scored before)" if done else ""
     people.print(
-        f"[bold]{counts.anomalous} of {counts.total} images are amiss[/]{unreadable}{resumed}. "
+        f"[bold]{counts.anomalous} of {counts.total} {what} are amiss[/]{unreadable}{resumed}. "
         f"{plain(detector.decision_.explain())}"
     )
     if out is not None:

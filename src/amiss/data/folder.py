@@ -25,6 +25,9 @@ from amiss.errors import DataError, UsageError
 Purpose = Literal["fit", "score", "eval"]
 
 _LAYOUT = "make one subfolder per kind, the normal images in 'good': FOLDER/good/*.png, FOLDER/crack/*.png"
+_VIDEO_LAYOUT = (
+    "write an events.csv (video,start,end), or put the normal ones in 'good' and the others in folders beside it"
+)
 
 
 def folder_collection(path: str | os.PathLike[str], purpose: Purpose) -> Collection:
@@ -64,7 +67,7 @@ def folder_collection(path: str | os.PathLike[str], purpose: Purpose) -> Collect
     if any(is_video_name(name) for name in names):
         collection = with_frames(collection)
     if stretches is not None:
-        collection = with_events(collection, stretches, root, starts == [""])
+        return with_events(collection, stretches, root, starts == [""])
     return _labelled(collection, root) if purpose == "eval" else collection
 
 
@@ -215,12 +218,14 @@ def _labelled(collection: Collection, root: str) -> Collection:
     """The collection, unlabelled items among it, with notes about what is missing for an evaluation."""
     labels = {item.anomalous for item in collection}
     if labels <= {None}:
+        if collection.of_video:
+            raise DataError(f"{root} has no labelled videos to evaluate on; {_VIDEO_LAYOUT}")
         raise DataError(f"{root} has no labelled images to evaluate on; {_LAYOUT}")
-    notes = list(collection.notes)
+    notes, noun = list(collection.notes), "frame" if collection.of_video else "image"
     if False not in labels:
-        notes.append(f"every image is anomalous: none is in a folder called {', '.join(NORMAL_FOLDERS)}")
+        notes.append(f"every {noun} is anomalous: none is in a folder called {', '.join(NORMAL_FOLDERS)}")
     elif True not in labels:
-        notes.append("every image is normal: there is no folder of another name")
+        notes.append(f"every {noun} is normal: there is no folder of another name")
     return Collection(collection.items, collection.title, tuple(notes))
 
 

@@ -569,6 +569,8 @@ class Detector(metaclass=Settable):
             }
             self.notes_.append(f"{len(names)} training images, the strangest, were left out; the first: {names[0]}")
         self.splits_["source"] = collection.title
+        if collection.of_video:
+            self.splits_["video"] = True
         names = [stack.items[index].name for index in splits.calibrate]
         self.splits_["calibrate"]["names"] = names
         related = stack.groups or [item.group for item in stack.items]
@@ -677,7 +679,13 @@ class Detector(metaclass=Settable):
         """Calibration scores of the engine in use, and the false-alarm rate that was asked for."""
         engine = self.engine_
         scores = self.calibration_scores_.get(engine.name, self.calibration_scores_["torch"])
-        return Decision(scores, self.false_alarm_rate, self.splits_["calibrate"].get("groups"))
+        groups = self.splits_["calibrate"].get("groups")
+        return Decision(scores, self.false_alarm_rate, groups, self.learnt_from_video_)
+
+    @property
+    def learnt_from_video_(self) -> bool:
+        """Were the images frames of videos? Then they are called so."""
+        return self.clip_length > 1 or bool(self.splits_.get("video"))
 
     @property
     def engine_(self) -> Engine:

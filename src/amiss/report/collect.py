@@ -149,6 +149,7 @@ class ReportCollector:
             false_alarms=None if self._labels is None else self._pictures(self._false_alarms),
             how_made=_how_made(self._detector),
             errors=self._errors,
+            frames=bool(self._timelines.videos),
             map_floor=None if scale is None else scale.floor,
             map_threshold=None if scale is None else scale.threshold,
         )
@@ -198,15 +199,16 @@ class ReportCollector:
 
 def _how_made(detector: Detector) -> list[tuple[str, str]]:
     splits, spec = detector.splits_, detector.preprocessing_
+    images = "frames" if detector.learnt_from_video_ else "images"
     stages = "; ".join(
         f"{stage['stage']}: epoch {stage['chosen_epoch']} of {stage['epochs']} chosen, {stage['seconds']:.0f} s"
         for stage in detector.training_["stages"]
     )
     return [
         ("Method", f"{type(detector).__name__}: {detector.title} ({detector.paper})"),
-        ("Learnt from", f"{splits['source']}: {splits['train']['count']} images"),
-        ("Epoch chosen by", f"{splits['stop']['count']} other normal images"),
-        ("Threshold set by", f"{splits['calibrate']['count']} other normal images, none of them among those above"),
+        ("Learnt from", f"{splits['source']}: {splits['train']['count']} {images}"),
+        ("Epoch chosen by", f"{splits['stop']['count']} other normal {images}"),
+        ("Threshold set by", f"{splits['calibrate']['count']} other normal {images}, none of them among those above"),
         ("Input", f"{spec.colour}, {spec.height} × {spec.width} pixels"),
         ("Training", f"{stages}, {detector.training_['precision']} on {detector.training_['device']}"),
         ("Scored by", detector.engine_.name),

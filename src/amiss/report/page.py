@@ -96,6 +96,7 @@ class ReportData:
         false_alarms: normal ones that were flagged; None where labels are unknown.
         how_made: (label, value) pairs on the model and the data.
         errors: (name, reason) of the files that could not be read.
+        frames: are the images frames of videos? Then they are called so.
         map_floor, map_threshold: the scale of the maps (see `amiss.report.overlay`); without it no map is shown.
     """
 
@@ -120,6 +121,7 @@ class ReportData:
     false_alarms: list[Picture] | None = None
     how_made: list[tuple[str, str]] = field(default_factory=list)
     errors: list[tuple[str, str]] = field(default_factory=list)
+    frames: bool = False
     map_floor: float | None = None
     map_threshold: float | None = None
 
@@ -197,13 +199,16 @@ def _view(kept: _Kept) -> dict[str, Any]:
     data = kept.data
     metrics = data.metrics or {}
     calibrated = len(kept.calibration)
+    noun = _noun(data)
     enough = (calibrated + 1) * data.false_alarm_rate >= 1 - 1e-9
     promised = data.guaranteed and enough and math.isfinite(data.threshold)
     scored, flagged = len(kept.scores), int(kept.flagged.sum())
     galleries = [view for view in _galleries(kept) if view is not None]
     return {
         "title": data.title,
-        "verdict": _verdict(scored, flagged, math.isfinite(data.threshold)),
+        "image": noun,
+        "an_image": "a frame" if data.frames else "an image",
+        "verdict": _verdict(scored, flagged, math.isfinite(data.threshold), noun),
         "any_flagged": flagged > 0,
         "summary": data.summary,
         "promised": promised,
@@ -217,7 +222,11 @@ def _view(kept: _Kept) -> dict[str, Any]:
         "chart": _chart(kept),
         "outcome": _outcome(kept),
         "achieved": _achieved(metrics, calibrated),
-        "metrics": [(name, *_interval(metrics.get(key)), told) for key, name, told in _METRICS if _has(metrics, key)],
+        "metrics": [
+            (name, *_interval(metrics.get(key)), told.replace("image", noun))
+            for key, name, told in _METRICS
+            if _has(metrics, key)
+        ],
         "roc": _roc(data, metrics),
         "kinds": _kinds(kept, metrics),
         "timelines": data.timelines,
@@ -229,18 +238,22 @@ def _view(kept: _Kept) -> dict[str, Any]:
     }
 
 
-def _verdict(scored: int, flagged: int, can_flag: bool) -> str:
+def _noun(data: ReportData) -> str:
+    return "frame" if data.frames else "image"
+
+
+def _verdict(scored: int, flagged: int, can_flag: bool, noun: str) -> str:
     if not scored:
-        return "No image could be judged"
+        return f"No {noun} could be judged"
     if not can_flag and not flagged:
-        return f"{scored:,} image{'s' if scored > 1 else ''} scored, none judged"
+        return f"{scored:,} {noun}{'s' if scored > 1 else ''} scored, none judged"
     if scored == 1:
-        return "The image is amiss" if flagged else "Nothing is amiss with the image"
+        return f"The {noun} is amiss" if flagged else f"Nothing is amiss with the {noun}"
     if not flagged:
-        return f"None of {scored:,} images is amiss"
+        return f"None of {scored:,} {noun}s is amiss"
     if flagged == scored:
-        return f"All {scored:,} images are amiss"
-    return f"{flagged:,} of {scored:,} images {'is' if flagged == 1 else 'are'} amiss"
+        return f"All {scored:,} {noun}s are amiss"
+    return f"{flagged:,} of {scored:,} {noun}s {'is' if flagged == 1 else 'are'} amiss"
 
 
 def _expected(count: float) -> str:
@@ -443,16 +456,17 @@ def _told_apart(edges: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _galleries(kept: _Kept) -> list[dict[str, Any] | None]:
     data = kept.data
+    noun = _noun(data)
     peaks = _gallery(
         data, "peaks", "Peaks of events", "The frame with the highest score of each event.", data.peaks, None
     )
     return [
         peaks,
-        _gallery(data, "worst", "Worst images", "The highest scores, highest first.", data.worst, None),
+        _gallery(data, "worst", f"Worst {noun}s", "The highest scores, highest first.", data.worst, None),
         _gallery(
             data,
             "borderline",
-            "Borderline images",
+            f"Borderline {noun}s",
             "Scores closest to the threshold: here the decision could most easily have gone the other way.",
             data.borderline,
             None,
@@ -460,18 +474,18 @@ def _galleries(kept: _Kept) -> list[dict[str, Any] | None]:
         _gallery(
             data,
             "missed",
-            "Missed images",
-            "Anomalous images that were not flagged.",
+            f"Missed {noun}s",
+            f"Anomalous {noun}s that were not flagged.",
             data.missed,
-            "No anomalous image was missed.",
+            f"No anomalous {noun} was missed.",
         ),
         _gallery(
             data,
             "false-alarms",
             "False alarms",
-            "Normal images that were flagged.",
+            f"Normal {noun}s that were flagged.",
             data.false_alarms,
-            "No normal image was flagged.",
+            f"No normal {noun} was flagged.",
         ),
     ]
 
