@@ -15,6 +15,7 @@ from amiss.metrics import Ranking
 from amiss.model_file import read_manifest
 from amiss.teaching import teach
 from amiss.testing import fitted, task
+from amiss.testing.videos import crossing, write_video
 
 pytestmark = pytest.mark.filterwarnings("ignore::amiss.errors.DegenerateTrainingWarning")
 
@@ -43,6 +44,26 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def lesson(parts: Path, detector: amiss.Detector, **options: object) -> object:
     return teach(detector, parts / "false", parts / "missed", epochs=8, learning_rate=2e-3, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", [amiss.FrameDifference, amiss.MotionADACL, amiss.Recurrent])
+def test_methods_of_clips_say_that_they_cannot_be_taught(method: type[amiss.Detector]) -> None:
+    detector = fitted(method)
+    before = detector.calibration_scores_["torch"].copy()
+    videos = np.stack([crossing(1, 12)])
+    with pytest.raises(UsageError, match=f"{method.__name__} sees clips of frames and cannot be taught.*fit it again"):
+        teach(detector, videos, videos)
+    np.testing.assert_array_equal(detector.calibration_scores_["torch"], before)
+
+
+def test_methods_of_single_frames_are_taught_with_videos(tmp_path: Path) -> None:
+    """Also with the frames that `events.csv` calls anomalous."""
+    normal = np.stack([crossing(1, 40, seed=seed) for seed in range(4)])
+    detector = amiss.BCAE1(filters="8,8", epochs=1, false_alarm_rate=0.1).fit(normal)
+    write_video(tmp_path / "a.mp4", crossing([1] * 20 + [12] * 20, seed=7))
+    (tmp_path / "events.csv").write_text("video,start,end\na.mp4,20,39\n")
+    taught = teach(detector, tmp_path, tmp_path, calibrate=normal, epochs=1)
+    assert (taught.record["normal"], taught.record["anomalous"]) == (20, 20)
 
 
 def test_a_lesson_helps_with_images_not_learnt_from(parts: Path) -> None:

@@ -91,10 +91,15 @@ def teach(
         seed: chooses what is kept aside, and the order of batches.
 
     Raises:
-        UsageError: a method that cannot be taught, or a form or number of epochs that does not exist.
+        UsageError: a method that cannot be taught, as those of clips, or a form or number of epochs that is none.
         DataError: too few images, or calibration images that are missing or were changed; it says which.
         MissingExtraError: torch or Lightning is not installed.
     """
+    if detector.clip_length > 1:
+        raise UsageError(
+            f"{type(detector).__name__} sees clips of frames and cannot be taught: only methods that reconstruct whole "
+            "images can; fit it again with more normal video, its false alarms among it"
+        )
     if not isinstance(detector, Reconstructor) or not detector.sees_whole_images:
         raise UsageError(
             f"{type(detector).__name__} cannot be taught: only methods that reconstruct whole images can; fit it again "

@@ -151,7 +151,8 @@ class Decision:
         if self.groups is not None:
             return (
                 f"No false-alarm rate is promised, because the {self.n} held-out normal {images} come in only "
-                f"{self.groups} groups of related pictures; expect roughly {wanted}, and measure it on other groups."
+                f"{self.groups} group{'s' * (self.groups != 1)} of related pictures; expect roughly {wanted}, and "
+                "measure it on other groups."
             )
         are = f"{images[:-1]} is" if self.n == 1 else f"{images} are"
         return (

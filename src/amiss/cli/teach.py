@@ -65,19 +65,19 @@ def teach(
     people = console(json_)
     for note in detector.notes_[known:]:
         people.print(f"[yellow]note[/]  {plain(note)}")
-    record = lesson.record
+    record, what = lesson.record, "frames" if detector.learnt_from_video_ else "images"
     people.print(
         f"Taught [bold]{plain(str(model))}[/] with {record['normal']} normal and {record['anomalous']} anomalous "
-        f"images; {record['kept_aside']} others kept aside:"
+        f"{what}; {record['kept_aside']} others kept aside:"
     )
-    people.print(_table(lesson.before, lesson.after))
+    people.print(_table(lesson.before, lesson.after, what))
     people.print(plain(detector.decision_.explain()))
     people.print(f"Wrote [bold]{plain(str(out))}[/]")
     if json_:
         print_json({"model": str(out), **record, "threshold": detector.decision_.threshold})
 
 
-def _table(before: object, after: object) -> object:
+def _table(before: object, after: object, what: str) -> object:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -85,7 +85,7 @@ def _table(before: object, after: object) -> object:
         table.add_column(column, justify="left" if not column else "right")
     for key, title, form in (
         ("auroc", "AUROC", number),
-        ("false_alarms", "normal images flagged", percent),
+        ("false_alarms", f"normal {what} flagged", percent),
         ("missed", "anomalies missed", percent),
     ):
         values = [getattr(figures, key) for figures in (before, after)]
