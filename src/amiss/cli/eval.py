@@ -124,6 +124,11 @@ def _print_explanations(people: Any, rows: list[dict[str, Any]]) -> None:
                 f"[yellow]note[/]  {row['explainer']} hardly changes when the weights are shuffled (rank correlation "
                 f"{number(row['shuffled'])}): it shows the image rather than what the model learnt"
             )
+    if any(row["deletion"] is not None and row["deletion"] > 1 for row in rows):
+        people.print(
+            "[yellow]note[/]  deletion above 1: images look stranger with places as expected than before, so what is "
+            "filled in does not suit this detector; trust its own map (residual), or try --set fill=mean in amiss explain"
+        )
 
 
 def _figure(key: str, value: float | None) -> str:
