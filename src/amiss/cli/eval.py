@@ -127,7 +127,7 @@ def _print_explanations(people: Any, rows: list[dict[str, Any]]) -> None:
     if any(row["deletion"] is not None and row["deletion"] > 1 for row in rows):
         people.print(
             "[yellow]note[/]  deletion above 1: images look stranger with places as expected than before, so what is "
-            "filled in does not suit this detector; trust its own map (residual), or try --set fill=mean in amiss explain"
+            "filled in does not suit this detector; trust its own map (residual), or another fill in amiss explain"
         )
 
 
