@@ -92,7 +92,8 @@ def table() -> str:
         "*Normalised* is the papers' way: scaled by the extremes of each whole test clip, its anomalies included, and "
         "smoothed over 15 frames; nothing live can reach it. Means over seeds (± standard deviation).",
         "",
-        "| method | seeds | raw | causal | normalised | printed: AUROC / EER | EER, raw | pixel AUROC | events found of 12 | false events | "
+        "| method | seeds | raw | causal | normalised | printed: AUROC / EER | EER, raw | pixel AUROC | "
+        "events found of 12 | false events | "
         "size | epochs | flattened | fit, s | frames/s | times real time |",
         "|" + " --- |" * 16,
     ]
