@@ -109,6 +109,12 @@ def test_a_mask_that_cannot_be_read_is_noted(tmp_path: Path) -> None:
     assert any("bad 1" in note and "1.png" in note for note in detector.notes_)
 
 
+def test_one_labelled_defect_is_enough(tmp_path: Path) -> None:
+    images, masks = scratched(1, 0)
+    detector = small(epochs=1, steps=2).fit(surfaces(30, 0), anomalies=items(images, masks, tmp_path))
+    assert detector.splits_["labelled"]["count"] == 1
+
+
 def test_bad_settings_are_explained() -> None:
     for settings, word in (
         ({"anomalies": "paste,scratch"}, "scratch"),

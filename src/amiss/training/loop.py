@@ -148,7 +148,8 @@ class _Running(lightning.LightningModule):
         drawing = torch.Generator().manual_seed(generator.initial_seed() ^ 0x5EED)
         order = torch.randperm(len(self._data.anomalies), generator=drawing)
         chosen = order[: self._batch_size]
-        masks = None if self._data.masks is None else torch.from_numpy(self._data.masks[chosen]).to(self.device)
+        given = self._data.masks
+        masks = None if given is None else torch.from_numpy(given[chosen.numpy()]).to(self.device)
         return self._prepared(self._data.anomalies)[chosen], masks
 
     def _schedules(self) -> list[Any]:
