@@ -72,11 +72,11 @@ def measure_explanations(
     Returns: for each explainer `pixel_auroc`, `au_pro`, `average_precision`, `pointing` and `best_iou` against masks
     (None without masks); `deletion` (lower is better) and `insertion` (higher is better), areas under the curve of the
     score while the places that matter most come to look as expected, or come back, as a share of what the score has
-    above that of the expected image, over the images where it is above (None without any); `stability`, the rank correlation with the map under noise of deviation 0.02,
-    and `shuffled`, that with the map of the same detector with shuffled weights (None without torch), each over eight
-    images; `indifferent`, where the latter is above 0.5; `made_normal`, the share of flagged images that are no longer
-    flagged when the marked places look as expected, and `marked`, their share of the image; `milliseconds` and
-    `passes` for an image.
+    above that of the expected image, over the images where it is above (None without any); `stability`, the rank
+    correlation with the map under noise of deviation 0.02, and `shuffled`, that with the map of the same detector with
+    shuffled weights (None without torch), each over eight images; `indifferent`, where the latter is above 0.5;
+    `made_normal`, the share of flagged images that are no longer flagged when the marked places look as expected, and
+    `marked`, their share of the image; `milliseconds` and `passes` for an image.
 
     Raises:
         UsageError: an explainer does not exist or does not suit the detector.
