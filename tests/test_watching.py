@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from amiss.data import open_images
 from amiss.data.live import LiveSource
 from amiss.detectors.base import Detector
 from amiss.engines import allowed_difference
-from amiss.errors import MissingExtraError
+from amiss.errors import DataError, MissingExtraError
 from amiss.scoring import Row, score_collection
 from amiss.testing.common import moving_task
 from amiss.testing.videos import crossing, write_video
@@ -97,6 +98,67 @@ def test_an_event_at_the_end_is_told(detector: Detector, tmp_path: Path) -> None
     assert records[1]["end"] == 99
 
 
+def test_no_event_spans_two_videos(detector: Detector, tmp_path: Path) -> None:
+    """What is strange at the end of one video and at the start of the next is two events."""
+    write_video(tmp_path / "a.mp4", crossing([1] * 60 + [12] * 40, seed=1))
+    write_video(tmp_path / "b.mp4", crossing([12] * 40 + [1] * 60, seed=1))
+    records, smoothed = watched(Watcher(detector, tmp_path / "out"), open_images(tmp_path))
+    assert [record["event"] for record in records] == ["start", "end"] * 2
+    first, second = records[1], records[3]
+    assert (str(first["video"])[-5:], first["end"]) == ("a.mp4", 99)
+    assert str(second["video"]).endswith("b.mp4")
+    assert second["start"] < 10  # type: ignore[operator]
+    assert second["start_time"] == pytest.approx(second["start"] / 25, abs=0.01)  # type: ignore[operator]
+    assert {first["clip"], second["clip"]} == {path.name for path in (tmp_path / "out").glob("*.mp4")}
+    each = [list(causal_mean(detector.score(tmp_path / name).scores)) for name in ("a.mp4", "b.mp4")]
+    np.testing.assert_allclose(smoothed, each[0] + each[1], rtol=1e-6)
+
+
+def test_the_times_of_an_event_that_lasts_for_ever_are_known(detector: Detector, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", crossing([1] * 20 + [12] * 600, seed=1))
+    (start, end), _ = watched(Watcher(detector, rate=7), open_images(video))
+    assert start["start_time"] == end["start_time"] == pytest.approx(end["start"] / 25, abs=0.01)  # type: ignore[operator]
+    assert end["peak_time"] == pytest.approx(end["peak"] / 25, abs=0.01)  # type: ignore[operator]
+
+
+def test_when_a_camera_goes_away_for_good_the_event_is_told_before_the_error(
+    detector: Detector, tmp_path: Path
+) -> None:
+    frames = list(crossing([1] * 60 + [12] * 40, seed=1))
+    connections = iter([frames])
+
+    def connect(address: str) -> Iterator[np.ndarray]:
+        for frame in next(connections, []):
+            yield frame
+            time.sleep(0.002)
+
+    watcher = Watcher(detector, tmp_path, live=True)
+    records: list[dict[str, Any]] = []
+    with pytest.raises(DataError, match="camera:0 cannot be read"):
+        records.extend(watcher.watch(LiveSource("camera:0", connect, patience=1), 1))
+    assert [record["event"] for record in records] == ["start", "end"]
+    assert records[1]["start_time"] < records[1]["end_time"], "by the clock"
+    assert [path.name for path in tmp_path.glob("*.mp4")] == [records[1]["clip"]]
+
+
+def test_an_event_ends_where_a_camera_goes_away(detector: Detector) -> None:
+    frames = list(crossing([1] * 60 + [12] * 40, seed=1))
+    connections = iter([frames, frames[::-1]])
+
+    def connect(address: str) -> Iterator[np.ndarray]:
+        for frame in next(connections, []):
+            yield frame
+            time.sleep(0.002)
+
+    source = LiveSource("camera:0", connect, patience=2)
+    records: list[dict[str, Any]] = []
+    with pytest.raises(DataError):
+        records.extend(Watcher(detector, live=True).watch(source, 1))
+    assert source.reconnections == 1
+    assert [record["event"] for record in records] == ["start", "end"] * 2
+    assert [record["number"] for record in records] == [1, 1, 2, 2]
+
+
 def test_an_alert_gets_the_record(detector: Detector, video: Path, tmp_path: Path) -> None:
     told = tmp_path / "told.json"
     program = [sys.executable, "-c", f"import sys; open({str(told)!r}, 'w').write(sys.stdin.read())"]
@@ -124,7 +186,7 @@ def test_memory_does_not_grow_with_the_video(detector: Detector, tmp_path: Path)
 
     def looped(times: int) -> int:
         items = list(open_images(frames))
-        watcher = Watcher(detector, events=Events(1e9, 1e9))
+        watcher = Watcher(detector, events=lambda: Events(1e9, 1e9))
         tracemalloc.start()
         for _ in watcher.watch(item for _ in range(times) for item in items):
             pass

@@ -5,6 +5,7 @@ And what is watched afterwards: an annotated film of a whole video.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import subprocess
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from . import versions
 from .data import Item
 from .data.clips import video_of
-from .errors import WriteError
+from .errors import DataError, WriteError
 from .files import make_folder, picture_name
 from .maps import smoothed
 from .report.film import LONGEST, Film, marked
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 _BEFORE, _LONGEST = 2.0, 60.0
 #: The longest side of the frames that are kept.
 _KEPT_SIDE = 640
+#: Frames whose times are remembered: more than an event can be told late.
+_REMEMBERED = 256
 #: Frames a second where a source does not tell.
 ASSUMED_RATE = 25.0
 
@@ -50,7 +53,7 @@ class Watcher:
         alert: a program with its arguments, started at the beginning of every event with its record on standard input.
         rate: frames a second, of clips and of times that a source does not tell.
         live: are times those of the clock?
-        events: finds the events; without it, one with the thresholds of the model.
+        events: makes what finds the events of one video; without it, one with the thresholds of the model.
     """
 
     def __init__(
@@ -60,16 +63,17 @@ class Watcher:
         alert: Sequence[str] = (),
         rate: float = ASSUMED_RATE,
         live: bool = False,
-        events: Events | None = None,
+        events: Callable[[], Events] | None = None,
     ) -> None:
         self._detector, self._folder, self._alert, self._rate, self._live = detector, folder, list(alert), rate, live
-        self._events = events or Events(*event_thresholds(detector.decision_))
-        self._recent: deque[NDArray[np.uint8]] = deque(maxlen=max(1, round(_BEFORE * rate)))
+        thresholds = event_thresholds(detector.decision_)
+        self._new_events = events or (lambda: Events(*thresholds))
+        self._recent: deque[Row] = deque(maxlen=max(1, round(_BEFORE * rate)))
         self._film: Film | None = None
         self._filmed = 0
         self._running: list[subprocess.Popen[bytes]] = []
-        self._started: Record | None = None
-        self._times: deque[tuple[int, float | None]] = deque(maxlen=4096)
+        self._video: str | None = None
+        self._begin(None)
         #: Frames that were scored, frames that could not be read, and events so far.
         self.frames = self.unreadable = self.count = 0
         if folder is not None:
@@ -85,32 +89,48 @@ class Watcher:
             batch_size: frames scored together; 1 for what must not wait.
             each: told every row and its smoothed score.
         """
+        picture = None if self._folder is None else _KEPT_SIDE
         try:
-            picture = None if self._folder is None else _KEPT_SIDE
             for row in score_collection(self._detector, items, batch_size, 1 if self._live else None, picture):
                 if row.error is not None:
                     self.unreadable += 1
                     continue
-                event = self._events.push(row.score)
+                # No event spans two videos, or the time in which a camera was away.
+                video = (row.item.group if self._live else None) or video_of(row.item)
+                if video != self._video:
+                    yield from self._ended(self._events.finish())
+                    self._begin(video)
+                ended = self._events.push(row.score)
                 if each is not None:
                     each(row, self._events.smoothed)
-                yield from self._told(row, event)
+                yield from self._told(row, ended)
                 self.frames += 1
-            last = self._events.finish()
-            if self._started is not None or last is not None:
-                yield from self._ended(last)
+                self._frame += 1
+        except DataError:  # the source gave up; what it has shown until then counts
+            yield from self._ended(self._events.finish())
+            raise
+        else:
+            yield from self._ended(self._events.finish())
         finally:
-            if self._film is not None:
-                self._film.close()
+            self._let_go()
+
+    def _begin(self, video: str | None) -> None:
+        """Nothing is known of this video yet."""
+        self._video, self._events, self._frame = video, self._new_events(), 0
+        self._started: Record | None = None
+        self._times: deque[tuple[int, float | None]] = deque(maxlen=_REMEMBERED)
+        self._peak: tuple[int, float | str | None] = (-1, None)
+        self._recent.clear()
 
     def _told(self, row: Row, ended: Event | None) -> Iterator[Record]:
-        self._times.append((self.frames, row.item.time))
-        if ended is not None:
-            yield from self._ended(ended)
+        self._times.append((self._frame, row.item.time))
+        yield from self._ended(ended)
         current = self._events.current
+        if current is not None and self._peak[0] != current.peak:
+            self._peak = (current.peak, self._time_of(current.peak))
         if current is not None and self._started is None:
             self.count += 1
-            self._started = self._record("start", current, current.start)
+            self._started = self._record("start", current, self._time_of(current.start))
             self._open_film()
             self._say(self._started)
             self._run_alert(self._started)
@@ -118,26 +138,26 @@ class Watcher:
         self._keep(row)
 
     def _ended(self, event: Event | None) -> Iterator[Record]:
-        clip = self._close_film()
         if event is None:
-            self._started = None
             return
-        if self._started is None:  # it was over before it was long enough to be told
-            self.count += 1
-        record = self._record("end", event, event.start)
+        clip = self._close_film()
+        # An event is told as soon as it is long enough, so its start has been.
+        assert self._started is not None
+        record = self._record("end", event, self._started["start_time"])
         record |= {"end": event.end, "end_time": self._time_of(event.end), "clip": clip and clip.name}
         self._started = None
         self._say(record)
         yield record
 
-    def _record(self, what: str, event: Event, start: int) -> Record:
+    def _record(self, what: str, event: Event, start_time: float | str | None) -> Record:
         return {
             "event": what,
             "number": self.count,
-            "start": start,
-            "start_time": self._time_of(start),
+            "video": None if self._live else self._video,
+            "start": event.start,
+            "start_time": start_time,
             "peak": event.peak,
-            "peak_time": self._time_of(event.peak),
+            "peak_time": self._peak[1],
             "score": float(event.score),
             "p_value": float(self._detector.decision_.p_values(np.array([event.score], dtype=np.float32))[0]),
         }
@@ -179,8 +199,8 @@ class Watcher:
             return
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-") if self._live else ""
         self._film, self._filmed = Film(self._folder / f"{stamp}event-{self.count:04d}.mp4", self._rate), 0
-        for picture in self._recent:
-            self._film.add(picture)
+        for row in self._recent:
+            self._film.add(annotated(self._detector, row))
 
     def _close_film(self) -> Path | None:
         film, self._film = self._film, None
@@ -189,11 +209,18 @@ class Watcher:
     def _keep(self, row: Row) -> None:
         if self._folder is None:
             return
-        picture = annotated(self._detector, row)
-        self._recent.append(picture)
+        self._recent.append(row)
         if self._film is not None and self._filmed < _LONGEST * self._rate:
-            self._film.add(picture)
+            self._film.add(annotated(self._detector, row))
             self._filmed += 1
+
+    def _let_go(self) -> None:
+        """Keep the film of an event that is cut short; where that fails, leave nothing of it."""
+        film, self._film = self._film, None
+        if film is not None:
+            with contextlib.suppress(WriteError):
+                film.close()
+            film.discard()
 
 
 class Films:

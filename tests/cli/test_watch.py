@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
-from collections.abc import Callable
+import signal
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from amiss.data import open_images
 from amiss.data.video import pixels_of
 from amiss.testing.videos import crossing, write_video
 
@@ -140,3 +144,26 @@ def test_bad_sources_are_explained(hall: Path, model: Path, tmp_path: Path, run:
     assert "no-such-program" in result.err
     result = run("watch", str(model), str(tmp_path / "missing.mp4"))
     assert result.code == 2
+
+
+def test_a_camera_is_watched_until_a_signal_and_the_open_event_is_told(
+    hall: Path, model: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = [item.read() for item in open_images(hall / "today.mp4")][:95]
+
+    def connected(address: str) -> Iterator[Any]:
+        for frame in frames:
+            yield frame
+            time.sleep(0.005)
+        time.sleep(0.5)  # let all be scored
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+
+    monkeypatch.setattr("amiss.data.live._connected", connected)
+    before = signal.getsignal(signal.SIGTERM)
+    result = run("watch", str(model), "camera:0", "--out", str(tmp_path / "out"), "--json").well()
+    records = [json.loads(line) for line in result.out.splitlines()]
+    assert [record["event"] for record in records] == ["start", "end", "stopped"]
+    assert records[-1]["frames"] == 95
+    assert [path.name[-14:] for path in (tmp_path / "out").glob("*.mp4*")] == ["event-0001.mp4"]
+    assert signal.getsignal(signal.SIGTERM) == before

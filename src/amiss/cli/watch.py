@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
+import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +26,7 @@ SOURCE is a video, a folder of frames, or a known set; or, watched until Ctrl-C:
 /dev/video0. A camera that goes away is connected again; where scoring is too slow, frames are dropped, and counted.
 
 \b
-An event begins when the score, averaged over the last 9 frames, exceeds the model's threshold.
+An event begins when the score, averaged over the last 9 frames, exceeds the model's threshold. It ends with its video.
 With --out DIR, events are added to DIR/events.jsonl, and each has its film there.
 --alert runs a program at the start of every event, with the event as JSON on its standard input.
 
@@ -68,11 +71,9 @@ def watch(
         live = LiveSource(source, told=lambda what, why: say({"event": what, "why": why}), patience=10)
         watcher = Watcher(detector, out, command, rate, live=True)
         status = _Status(live)
-        try:
+        with _stopping(live.stop):
             for record in watcher.watch(live, 1, lambda row, smoothed: status.frame(say)):
                 say(record)
-        except KeyboardInterrupt:
-            live.stop()
         say({"event": "stopped", "frames": watcher.frames, "dropped": live.dropped, "events": watcher.count})
         return
     collection = open_images(source, "score")
@@ -93,6 +94,23 @@ def watch(
     say({"event": "stopped", "frames": watcher.frames, "unreadable": watcher.unreadable, "events": watcher.count})
     if not watcher.frames:
         raise DataError(f"no frame of {source} could be read; check that a player shows it")
+
+
+@contextlib.contextmanager
+def _stopping(stop: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C, or a service manager's signal to end, stops in good order; the second one at once."""
+
+    def asked(number: int, frame: object) -> None:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        stop()
+
+    before = {each: signal.signal(each, asked) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 class _Status:
@@ -126,7 +144,8 @@ class _Printer:
 def _sentence(record: dict[str, Any]) -> str:
     what = record["event"]
     if what == "start":
-        return f"[bold red]AMISS[/]  from {_when(record['start_time'])}, score {record['score']:.3f}"
+        where = f"{plain(record['video'])} " if record["video"] else ""
+        return f"[bold red]AMISS[/]  {where}from {_when(record['start_time'])}, score {record['score']:.3f}"
     if what == "end":
         film = f", film {plain(record['clip'])}" if record["clip"] else ""
         return (

@@ -51,7 +51,7 @@ class LiveSource:
 
     A thread of its own reads. When it goes away it is connected again, after half a second, and twice as long after
     every failure, 30 seconds at most. When more than 64 frames wait, they are dropped: what is scored is what happens
-    now. After either, `Item.video` has another name, so that no clip spans the gap.
+    now. After either, `Item.video` has another name, so that no clip spans the gap; `Item.group` names the connection.
 
     Args:
         address: see `is_live`.
@@ -75,7 +75,7 @@ class LiveSource:
             versions.require("video", "reading a camera or stream", "av")
         self.address, self.dropped, self.reconnections = address, 0, 0
         self._connect, self._told, self._patience = connect or _connected, told, patience
-        self._waiting: deque[tuple[int, float, Pixels]] = deque()
+        self._waiting: deque[tuple[int, int, float, Pixels]] = deque()
         self._changed = threading.Condition()
         self._stopped = threading.Event()
         self._over: DataError | None = None
@@ -101,10 +101,11 @@ class LiveSource:
                     if not self._waiting:
                         assert self._over is not None
                         raise self._over
-                    piece, when, pixels = self._waiting.popleft()
+                    connection, piece, when, pixels = self._waiting.popleft()
                 yield Item(
                     f"{self.address}[{number}]",
                     lambda pixels=pixels: pixels,  # type: ignore[misc]  # bound to this frame
+                    group=f"{self.address}, connection {connection}",
                     video=f"{self.address} #{piece}",
                     time=when,
                     in_order=True,
@@ -147,5 +148,5 @@ class LiveSource:
                 self.dropped += len(self._waiting)
                 self._waiting.clear()
                 self._piece += 1
-            self._waiting.append((self._piece, time.time(), pixels))
+            self._waiting.append((self.reconnections, self._piece, time.time(), pixels))
             self._changed.notify_all()

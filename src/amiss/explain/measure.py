@@ -100,9 +100,9 @@ def measure_explanations(
         image = to_float(prepared.image)
         noisy = (image + _NOISE * rng.standard_normal(image.shape)).clip(0, 1).astype(np.float32)
         masks.append(_mask(prepared.item, detector))
-        for each in found:
+        for done, each in enumerate(found, start=(len(masks) - 1) * len(found) + 1):
             _explain(each, detector, shuffled, image, noisy, repeated=len(masks) <= _REPEATED)
-            progress("explain", (len(masks) - 1) * len(found) + found.index(each) + 1, total, "")
+            progress("explain", done, total, "")
     if not masks:
         raise DataError(f"no anomaly of {collection.title} could be read")
     return [_measured(each, masks) for each in found]
