@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from amiss.data.live import LiveSource
-from amiss.errors import DataError
+from amiss.errors import DataError, UsageError
+from amiss.testing.videos import crossing, write_video
 
 
 @pytest.fixture(autouse=True)
@@ -74,3 +78,35 @@ def test_an_address_that_never_answers_is_given_up() -> None:
 
     with pytest.raises(DataError, match=r"rtsp://nobody cannot be read \(connection refused"):
         next(iter(LiveSource("rtsp://nobody", connect, patience=2)))
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.delenv("http_proxy", raising=False)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_file_behind_http_is_no_camera(tmp_path: Path, address: str) -> None:
+    write_video(tmp_path / "a.mp4", crossing(1, 30))
+    with pytest.raises(UsageError, match=r"a\.mp4 is a file, .* download it"):
+        next(iter(LiveSource(f"{address}/a.mp4")))
+
+
+def test_a_stream_behind_http_is_read(tmp_path: Path, address: str) -> None:
+    """Motion JPEG, which has no length."""
+    from PIL import Image
+
+    with (tmp_path / "cam.mjpeg").open("wb") as file:
+        for frame in crossing(1, 30):
+            Image.fromarray(frame).save(file, "jpeg")
+    items = iter(LiveSource(f"{address}/cam.mjpeg"))
+    assert next(items).read().shape == (48, 64)

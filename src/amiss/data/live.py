@@ -12,7 +12,7 @@ from typing import Any
 from amiss import versions
 from amiss.data.collection import Item, Pixels
 from amiss.data.video import pixels_of
-from amiss.errors import DataError
+from amiss.errors import AmissError, DataError, UsageError
 
 #: Frames that wait at most; when as many wait, all of them are dropped, so that what follows is in one piece.
 _WAITING = 64
@@ -40,6 +40,8 @@ def _connected(address: str) -> Iterator[Pixels]:
     path = f"/dev/video{device[1]}" if device else address
     container: Any = av.open(path, format="v4l2" if path.startswith("/dev/") else None, options=options)
     try:
+        if address.startswith("http") and container.duration is not None:
+            raise UsageError(f"{address} is a file, which would be watched too fast; download it, and watch the file")
         for frame in container.decode(video=0):
             yield pixels_of(frame)
     finally:
@@ -78,7 +80,7 @@ class LiveSource:
         self._waiting: deque[tuple[int, int, float, Pixels]] = deque()
         self._changed = threading.Condition()
         self._stopped = threading.Event()
-        self._over: DataError | None = None
+        self._over: AmissError | None = None
         self._piece = 0
 
     def stop(self) -> None:
@@ -128,19 +130,24 @@ class LiveSource:
                             self._told("back", "")
                         failures, seen = 0, True
                     self._put(pixels)
+            except UsageError as error:
+                self._give_up(error)
+                return
             except Exception as error:  # PyAV has many classes for what cameras do
                 reason = str(error) or type(error).__name__
             failures += 1
             self._piece += 1
             self._told("lost", reason)
             if self._patience is not None and failures > self._patience:
-                with self._changed:
-                    self._over = DataError(
-                        f"{self.address} cannot be read ({reason}); check the address, and that nobody else uses it"
-                    )
-                    self._changed.notify_all()
+                what = f"{self.address} cannot be read ({reason})"
+                self._give_up(DataError(f"{what}; check the address, and that nobody else uses it"))
                 return
             self._stopped.wait(min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (failures - 1)))
+
+    def _give_up(self, error: AmissError) -> None:
+        with self._changed:
+            self._over = error
+            self._changed.notify_all()
 
     def _put(self, pixels: Pixels) -> None:
         with self._changed:
