@@ -64,7 +64,7 @@ def _restored(question: Question) -> Attribution:
     tried = [
         window
         for down, across in itertools.product(_SHARES, repeat=2)
-        for window in sliding(question.size, (round(down * height), round(across * width)), 0.5)
+        for window in sliding(question.size, (max(1, round(down * height)), max(1, round(across * width))), 0.5)
     ]
     score = question.scores(question.image[None])[0]
     scores = question.without(window.mask(question.size) for window in tried)
