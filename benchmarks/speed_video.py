@@ -44,7 +44,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "knn": ("knn", {}),
     "bcae1": ("bcae1", {"epochs": 1}),
     "ssa_cae": ("ssa_cae", {"epochs": 1}),
-    "adacl, patches of 30x30": ("adacl", {"patch": "30:25", "epochs": 1, "steps": 2}),
+    "adacl, patches of 30x30": ("adacl", {"patch": "30:25", "foreground": 0.1, "epochs": 1}),
     **{
         f"recurrent, {cell}, {shape}": (
             "recurrent",
@@ -148,24 +148,25 @@ def in_process(*arguments: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def rates(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+def rates(folder: Path, options: argparse.Namespace, kept: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The part of the results, after every row anew; rows that are not measured stay."""
     video, seconds = str(film(folder)), str(options.seconds)
-    found: dict[str, Any] = {"decoding": in_process("decoding", video, seconds), "scoring": {}}
+    found: dict[str, Any] = {"decoding": in_process("decoding", video, seconds), "scoring": kept.get("scoring", {})}
     print(f"decoding alone: {found['decoding']:.0f}", flush=True)
     for row in options.methods:
-        found["scoring"][row] = {}
+        speeds = {}
         for size in SIZES:
-            model = fit(row, size, folder)
-            found["scoring"][row][size] = in_process("scoring", str(model), video, seconds)
-            print(f"{row} at {size}: {found['scoring'][row][size]:.1f}", flush=True)
-    return found
+            speeds[size] = in_process("scoring", str(fit(row, size, folder)), video, seconds)
+            print(f"{row} at {size}: {speeds[size]:.1f}", flush=True)
+        found["scoring"][row] = speeds
+        yield found
 
 
-def memory(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+def memory(folder: Path, options: argparse.Namespace, kept: dict[str, Any]) -> Iterator[dict[str, Any]]:
     model = fit("frame_difference", "240x360", folder)
     found: dict[str, Any] = in_process("resident", str(model), str(film(folder)), str(options.frames))
     print("memory", found, flush=True)
-    return found
+    yield found
 
 
 PARTS = {"rates": rates, "memory": memory}
@@ -187,7 +188,7 @@ def write(facts: dict[str, Any], folder: Path) -> None:
             "| method | " + " | ".join(f"at {size} | times real time" for size in SIZES) + " |",
             "|" + " --- |" * (1 + 2 * len(SIZES)),
         ]
-        for row, speeds in part["scoring"].items():
+        for row, speeds in sorted(part["scoring"].items(), key=lambda each: list(METHODS).index(each[0])):
             cells = [f"{_figure(speeds[size])} | {_figure(speeds[size] / RATE)}" for size in SIZES]
             text.append(f"| {row} | " + " | ".join(cells) + " |")
         text += ["", f"Machine: {part['machine']}. Command: `{part['command']}`.", ""]
@@ -240,8 +241,9 @@ def measure() -> None:
     how = {"machine": versions.machine(), "command": " ".join(["python benchmarks/speed_video.py", *sys.argv[1:]])}
     for part in options.parts or PARTS:
         with tempfile.TemporaryDirectory() as name:
-            facts[part] = PARTS[part](Path(name), options) | how
-        write(facts, options.results)
+            for found in PARTS[part](Path(name), options, facts.get(part, {})):
+                facts[part] = found | how
+                write(facts, options.results)
 
 
 if __name__ == "__main__":
