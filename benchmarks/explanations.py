@@ -53,7 +53,7 @@ def batching_ratio(detector: Detector, name: str) -> float | None:
     item = amiss.open_images("magnetic-tile:test", "eval")[0]
     image = to_float(detector.preprocessing_.prepare(item.read()))
     batched = get_explainer(name)().explain(detector, image)
-    if batched.passes == 1:
+    if batched.passes <= 1:
         return None
     return get_explainer(name)(together=1).explain(detector, image).seconds / batched.seconds
 
@@ -86,7 +86,7 @@ def table() -> str:
         text += ["| explainer | " + " | ".join(COLUMNS.values()) + " |", "| --- |" + " ---: |" * len(COLUMNS)]
         text += [
             f"| {row['explainer']}{' †' if row['indifferent'] else ''} | "
-            + " | ".join(_cell(key, row[key]) for key in COLUMNS)
+            + " | ".join(_cell(key, row) for key in COLUMNS)
             + " |"
             for row in line["explanations"]
         ]
@@ -95,9 +95,12 @@ def table() -> str:
     return "\n".join(text)
 
 
-def _cell(key: str, value: float | None) -> str:
+def _cell(key: str, row: dict[str, Any]) -> str:
+    value = row[key]
     if value is None:
         return "–"
+    if key == "made_normal":
+        return f"{round(value * row['flagged'])} of {row['flagged']}"
     return f"{value:.0f}" if key in ("milliseconds", "passes") else f"{value:.1f}" if key == "ratio" else f"{value:.3f}"
 
 

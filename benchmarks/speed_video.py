@@ -238,7 +238,8 @@ def measure() -> None:
     options = parser.parse_args()
     kept = options.results / "speed_video.json"
     facts = json.loads(kept.read_text()) if kept.exists() else {}
-    how = {"machine": versions.machine(), "command": " ".join(["python benchmarks/speed_video.py", *sys.argv[1:]])}
+    asked = " ".join(sys.argv[1:]).replace(f"--results {options.results}", "").strip()
+    how = {"machine": versions.machine(), "command": f"python benchmarks/speed_video.py {asked}".strip()}
     for part in options.parts or PARTS:
         with tempfile.TemporaryDirectory() as name:
             for found in PARTS[part](Path(name), options, facts.get(part, {})):

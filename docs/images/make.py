@@ -154,10 +154,9 @@ def draw_explanations() -> None:
     picture = next(bag for bag in bags if detector.predict(bag[None])[0])
     figure = Figure((8.6, 4.6), dpi=110, layout="constrained")
     axes = figure.subplots(2, 4).ravel()
-    axes[-1].axis("off")
     axes[0].imshow(picture, cmap="gray")
     axes[0].set_title("a bag, where sneakers are normal", fontsize=8, color="#1d2126")
-    for axis, name in zip(axes[1:-1], explainer_names(), strict=True):
+    for axis, name in zip(axes[1:], explainer_names(), strict=True):
         found = detector.explain(picture, name)
         axis.imshow(explained_picture(found, picture, detector.preprocessing_))
         after = f"p {found.p_value:.3f}, then {found.replaced.p_value:.3f}"

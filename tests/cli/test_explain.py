@@ -82,6 +82,9 @@ def test_eval_measures_explanations(run: Run, model: Path, tmp_path: Path) -> No
     found = run("eval", str(model), str(tmp_path), "--explain", "residual", "--explained", "3", "--json").well().json
     assert found["explanations"][0]["explainer"] == "residual"
     run("eval", str(model), str(tmp_path), "--explain", "magic").failed(2, "no explainer 'magic'")
+    run("eval", str(model), "no/such/folder", "--explain", "lrp").failed(
+        2, "LRP has no rule"
+    )  # before anything is read
 
 
 def test_a_report_explains_what_was_flagged(run: Run, model: Path, pictures: Path, tmp_path: Path) -> None:

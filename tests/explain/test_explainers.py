@@ -49,7 +49,7 @@ def prepared(detector: Detector, image: np.ndarray) -> np.ndarray:
     return to_float(detector.preprocessing_.prepare(image))
 
 
-@pytest.mark.parametrize("name", ["residual", "occlusion", "shap", "lime", "counterfactual"])
+@pytest.mark.parametrize("name", ["residual", "difference", "occlusion", "shap", "lime", "counterfactual"])
 def test_a_planted_spot_is_found(detector: Detector, spotted: np.ndarray, name: str) -> None:
     found = detector.explain(spotted, name)
     inside = found.map[3:7, 9:13].mean()
@@ -58,8 +58,19 @@ def test_a_planted_spot_is_found(detector: Detector, spotted: np.ndarray, name: 
     row, column = np.unravel_index(found.map.argmax(), found.map.shape)
     assert (2 <= row <= 7, 8 <= column <= 13) == (True, True), (row, column)
     assert "amiss" in found.words
+
     assert "upper right" in found.words
     assert found.settings["seed"] == 0
+
+
+def test_the_scorer_in_use_stays_where_it_is() -> None:
+    """What scores on a GPU goes on there; `meta` stands in for a device here."""
+    detector = amiss.BCAE1(epochs=1, filters="4,4").fit(task().normal)
+    scorer = detector.torch_scorer()
+    detector._scorer = scorer.to("meta")
+    with pytest.raises(NotImplementedError, match="meta"):  # a copy of nothing cannot be moved
+        detector.torch_scorer()
+    assert {value.device.type for value in scorer.state_dict().values()} == {"meta"}
 
 
 def test_the_smallest_rectangle_makes_it_normal(detector: Detector, spotted: np.ndarray) -> None:
@@ -101,6 +112,7 @@ def test_the_thesis_rectangle_raises_the_score_most(detector: Detector) -> None:
         changed[:, *square.slices] = noise[:, *square.slices]
         rises[square] = detector.engine_.run(changed[None]).scores[0]
     assert region == max(rises, key=lambda square: rises[square])
+    assert "a change would raise the score most in 6.2 % of the image" in found.words
 
 
 def test_occlusion_is_the_mean_loss_of_the_windows_over_a_place(detector: Detector, spotted: np.ndarray) -> None:
@@ -167,6 +179,48 @@ def test_engines_agree(detector: Detector, spotted: np.ndarray, name: str, tmp_p
     assert there.score == pytest.approx(here.score, rel=1e-4)
 
 
+@pytest.mark.parametrize("name", ["lime", "shap"])
+@pytest.mark.parametrize("shape", [(16, 16), (8, 40)])
+def test_an_image_that_is_all_alike_has_parts_all_the_same(name: str, shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    detector = PCA().fit((rng.integers(0, 255, (60, 1, 1)) * np.ones(shape)).astype(np.uint8))
+    for segments in (2, 6):
+        found = detector.explain(np.full(shape, 90, np.uint8), name, segments=segments)
+        assert np.isfinite(found.map).all()
+
+
+def test_too_few_samples_are_told(detector: Detector, spotted: np.ndarray) -> None:
+    (note,) = detector.explain(spotted, "shap", samples=10, segments=40).notes
+    assert "10 samples cannot tell" in note
+    assert not detector.explain(spotted, "shap", samples=100, segments=10).notes
+
+
+def test_lime_is_ridge_regression_in_which_near_samples_count_more(detector: Detector, spotted: np.ndarray) -> None:
+    """Against scikit-learn, on all subsets of the superpixels, each as often as the other."""
+    from sklearn.linear_model import Ridge
+
+    image = prepared(detector, spotted)
+    parts = superpixels(image, 6)
+    count = int(parts.max()) + 1
+    question = Question(detector, image, filling(detector, image, "auto"))
+    left = np.array(list(itertools.product((0, 1), repeat=count)))
+    scores = question.without(~row.astype(bool)[parts] for row in left) / question.unit
+    distances = 1 - np.sqrt(left.mean(axis=1))
+    model = Ridge(alpha=1e-9).fit(left, scores, sample_weight=np.exp(-((distances / 0.25) ** 2) / 2))
+    found = detector.explain(spotted, "lime", segments=6, samples=4000, ridge=1e-9)
+    expected = model.coef_[parts]
+    np.testing.assert_allclose(found.map, expected, atol=0.15 * np.abs(expected).max())
+    far = detector.explain(spotted, "lime", segments=6, samples=4000, ridge=1e-9, kernel=100)
+    assert np.abs(far.map - expected).max() > np.abs(found.map - expected).max()
+
+
+def test_the_difference_asks_nothing(detector: Detector, spotted: np.ndarray) -> None:
+    found = detector.explain(spotted, "difference")
+    image = prepared(detector, spotted)
+    np.testing.assert_allclose(found.map, np.abs(image - filling(detector, image, "auto"))[0], rtol=1e-6)
+    assert (found.passes, found.filled) == (0, "nearest")
+
+
 @pytest.mark.parametrize("kind", ["nearest", "mean"])
 def test_fillings(detector: Detector, spotted: np.ndarray, kind: str) -> None:
     image = prepared(detector, spotted)
@@ -178,6 +232,8 @@ def test_fillings(detector: Detector, spotted: np.ndarray, kind: str) -> None:
         assert min(float(np.abs(made - each).max()) for each in normal) == 0
     with pytest.raises(UsageError, match="no reconstruction"):
         filling(KNN().fit(flat(40)), image, "reconstruction")
+    with pytest.raises(UsageError, match="patches or features"):
+        filling(KNN(patch="8").fit(flat(40)), image, "reconstruction")
 
 
 def test_a_reconstruction_is_what_an_autoencoder_expects() -> None:
@@ -206,6 +262,9 @@ def test_frames_of_a_video_are_explained_with_their_clip() -> None:
     assert 17 <= column <= 30, column
     assert found.is_anomaly
     assert found.name.endswith("[9]")
+    assert found.filled == "mean"
+    with pytest.raises(UsageError, match="fill=mean"):
+        detector.explain(video, "occlusion", fill="nearest")
 
 
 def test_many_images_and_those_that_cannot_be_read(detector: Detector, spotted: np.ndarray, tmp_path: Path) -> None:
@@ -229,7 +288,17 @@ def test_many_images_and_those_that_cannot_be_read(detector: Detector, spotted: 
     assert [each.explanation is None for each in found] == [False, False, False, False, True]
     assert "cut.png" in str(found[-1].error)
     assert told[-1] == (5, 5)
-    strangest = list(explain_collection(detector, collection, explainer, most=1, total=5))
+    strangest = list(
+        explain_collection(
+            detector,
+            collection,
+            explainer,
+            most=1,
+            total=5,
+            progress=lambda task, done, total, detail: told.append((done, total)),
+        )
+    )
+    assert told[-2:] == [(1, 2), (2, 2)], "what cannot be read is told, too"
     assert [each.item.name for each in strangest if each.explanation] == [(tmp_path / "3.png").as_posix()]
     assert sum(each.explanation is None for each in strangest) == 1
 
@@ -239,9 +308,11 @@ def test_what_cannot_be_meant(detector: Detector, spotted: np.ndarray, tmp_path:
         detector.explain(spotted, "oclusion")
     with pytest.raises(UsageError, match="holds 3 images"):
         detector.explain(flat(3))
+    assert detector.explain(spotted[:, :, None]).map.shape == spotted.shape
     with pytest.raises(UsageError, match="no setting 'windw'"):
         detector.explain(spotted, "occlusion", windw=0.5)
     (tmp_path / "cut.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"cut\.png"):
         detector.explain(tmp_path / "cut.png")
-    assert set(explainer_names()) == {"residual", "lrp", "lime", "shap", "counterfactual", "occlusion"}
+    names = {"residual", "difference", "lrp", "lime", "shap", "counterfactual", "occlusion"}
+    assert set(explainer_names()) == names

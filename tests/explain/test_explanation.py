@@ -61,7 +61,13 @@ def test_what_stands_out_is_never_all(places: np.ndarray) -> None:
 def test_places_in_words(rows: slice, columns: slice, words: str) -> None:
     mask = np.zeros((9, 9), bool)
     mask[rows, columns] = True
-    assert where(mask) == words
+    assert where(mask.shape, regions_of(mask, mask.astype(np.float32)), float(mask.mean())) == words
+
+
+def test_two_places_are_not_one_in_between() -> None:
+    places = np.zeros((60, 60), np.float32)
+    places[29:31, 2:4], places[29:31, 56:58] = 1, 2
+    assert where(places.shape, regions_of(places > 0, places), 0.002) == "middle right and in 1 other place"
 
 
 def explanation(is_anomaly: bool = True, still: bool = False) -> Explanation:
@@ -70,7 +76,7 @@ def explanation(is_anomaly: bool = True, still: bool = False) -> Explanation:
     mask = places > 0
     return Explanation(
         "x.png", "occlusion", places, mask, [Region(2, 30, 4, 6)], 3.0, 0.002 if is_anomaly else 0.4, is_anomaly,
-        Replaced(1.0, 0.41, still), {"seed": 0}, 10, 0.5, ["a note"],
+        Replaced(1.0, 0.41, still), {"seed": 0}, "nearest", 10, 0.5, None, ["a note"],
     )  # fmt: skip
 
 

@@ -87,10 +87,17 @@ def test_an_autoencoder_without_biases_conserves_its_error(network: str, gate: s
     torch.testing.assert_close(found.sum(dim=(1, 2, 3)), scores, rtol=1e-2, atol=1e-4)
 
 
+def scaled_scorer() -> ReconstructionScorer:
+    scorer = ReconstructionScorer(Autoencoder((1, 32, 32), filters=(8, 8, 12)), scaled=True)
+    scorer.set_scale(torch.tensor([0.02, 0.05]))
+    return scorer
+
+
 @pytest.mark.parametrize(
     "scorer",
     [
         ReconstructionScorer(Autoencoder((1, 32, 32), filters=(8, 8, 12))),
+        scaled_scorer(),
         RegressionScorer(Regressor(1, 32, 32)),
         ClassifierScorer(Classifier((1, 32, 32))),
     ],
@@ -101,6 +108,18 @@ def test_the_explained_network_gives_the_score(scorer: nn.Module) -> None:
     with torch.no_grad():
         scores = explained_network(scorer.eval())(given)
         torch.testing.assert_close(scores, scorer(given)["score"], rtol=1e-4, atol=1e-6)
+
+
+def test_a_scaled_error_is_explained_in_its_scale() -> None:
+    """What is subtracted is a bias: relevances add up to the error over the span."""
+    torch.manual_seed(0)
+    made = without_biases(Autoencoder((1, 32, 32), filters=(8, 8, 12)))
+    plain, scaled = ReconstructionScorer(made), ReconstructionScorer(made, scaled=True)
+    scaled.set_scale(torch.tensor([0.02, 0.05]))
+    given = images(2, 1, 32, 32)
+    found, _ = relevance(explained_network(scaled.eval()), given, EPSILON)
+    expected, _ = relevance(explained_network(plain.eval()), given, EPSILON)
+    torch.testing.assert_close(found, expected / 0.03, rtol=1e-2, atol=1e-4)
 
 
 def test_a_dense_network_agrees_with_numpy() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,14 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, jaccard_score
 
 import amiss
-from amiss import BCAE1, PCA
+from amiss import BCAE1, PCA, FrameDifference
+from amiss.data import Collection
 from amiss.errors import DataError, UsageError
+from amiss.explain.base import Attribution, Question
 from amiss.explain.measure import measure_explanations
+from amiss.explain.residual import Residual
 from amiss.metrics.explanations import area_above, found_places, rank_correlation
+from amiss.testing.videos import crossing
 
 pytestmark = pytest.mark.filterwarnings("ignore::amiss.errors.DegenerateTrainingWarning")
 SIDE = 16
@@ -96,9 +102,6 @@ def test_good_explanations_measure_well(tree: Path) -> None:
 
 
 def test_an_explanation_that_ignores_the_weights_is_called_out(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from amiss.explain.base import Attribution, Question
-    from amiss.explain.residual import Residual
-
     detector = BCAE1(epochs=2, filters="8,8").fit(tree)
     collection = amiss.open_images(tree, "eval")
     (honest,) = measure_explanations(detector, collection, ["residual"], images=3)
@@ -111,6 +114,42 @@ def test_an_explanation_that_ignores_the_weights_is_called_out(tree: Path, monke
     assert indifferent["shuffled"] == pytest.approx(1)
     assert indifferent["indifferent"]
     assert honest["shuffled"] < 0.99
+
+
+def test_of_equally_high_places_a_share_counts() -> None:
+    places, mask = np.zeros((20, 20), np.float32), np.zeros((20, 20), bool)
+    places[5:15, 5:15] = 1
+    mask[6:13, 6:13] = True
+    assert found_places([places], [mask])["pointing"] == pytest.approx(0.49)
+
+
+def test_clips_are_those_of_scoring() -> None:
+    """Clips of anomalous frames hold the frames before them, normal or not."""
+    steps = [1] * 20 + [12] * 4 + [1] * 10
+    detector = FrameDifference(false_alarm_rate=0.1).fit(crossing(1, 200))
+    frames = [
+        dataclasses.replace(item, anomalous=20 <= number < 24)
+        for number, item in enumerate(amiss.open_images(crossing(steps)[None]))
+    ]
+    seen = []
+
+    def told(self: Residual, question: Question) -> Attribution:
+        seen.append(float(detector.engine_.run(question.image[None]).scores[0]))
+        return Attribution(np.ones(question.size, np.float32))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Residual, "attribute", told)
+        measure_explanations(detector, Collection(frames, "hall"), ["residual"], images=4)
+    scores = detector.score(crossing(steps)[None]).scores[20:24]
+    assert {float(score) for score in scores} <= set(seen)
+
+
+def test_anomalies_that_cannot_be_read_are_counted(tree: Path, tmp_path: Path) -> None:
+    detector = PCA().fit(tree)
+    shutil.copytree(tree, tmp_path / "tree")
+    (tmp_path / "tree/test/spot/2.png").write_bytes(b"no picture")
+    (row,) = measure_explanations(detector, amiss.open_images(tmp_path / "tree", "eval"), ["residual"])
+    assert (row["images"], row["unreadable"]) == (5, 1)
 
 
 def test_all_means_all_that_suit(tree: Path) -> None:

@@ -47,8 +47,8 @@ _AGAINST_MASKS = {
 _AGAINST_MODEL = {
     "deletion": "deletion",
     "insertion": "insertion",
-    "made_normal": "mended",
-    "stability": "stable",
+    "made_normal": "made normal",
+    "stability": "stability",
     "shuffled": "shuffled",
     "milliseconds": "ms",
     "passes": "passes",
@@ -79,14 +79,18 @@ def evaluate(
     from ..model_file import load
 
     detector = load(model, engine)
+    names = [] if explain is None else [name.strip() for name in explain.split(",")]
+    if names:
+        from ..explain.measure import suitable_explainers
+
+        suitable_explainers(detector, names)  # what does not suit is told before anything is measured
     with progress_bar() as progress:
         result = evaluate_model(detector, labelled, collect=report is not None, progress=progress)
         metrics = {"model": str(model), **result.metrics}
-        if explain is not None:
+        if names:
             from ..data import open_images
             from ..explain.measure import measure_explanations
 
-            names = [name.strip() for name in explain.split(",")]
             metrics["explanations"] = measure_explanations(
                 detector, open_images(labelled, "eval"), names, images=explained, progress=progress
             )
@@ -95,7 +99,7 @@ def evaluate(
     people = console(json_)
     _print_table(people, metrics, detector.decision_.guaranteed)
     if "explanations" in metrics:
-        _print_explanations(people, metrics["explanations"])
+        _print_explanations(people, metrics["explanations"], detector.gives_map)
     if out is not None:
         people.print(f"Wrote {plain(out)}")
     if result.collector is not None and report is not None:
@@ -104,10 +108,14 @@ def evaluate(
         print_json(metrics)
 
 
-def _print_explanations(people: Any, rows: list[dict[str, Any]]) -> None:
+def _print_explanations(people: Any, rows: list[dict[str, Any]], gives_map: bool) -> None:
     from rich.table import Table
 
-    people.print(f"\nExplanations of {rows[0]['images']} anomalies; what the columns mean: docs/explanations.md")
+    count = rows[0]["images"]
+    what = "1 anomaly" if count == 1 else f"{count} anomalies"
+    people.print(f"\nExplanations of {what}; what the columns mean: docs/explanations.md")
+    if rows[0]["unreadable"]:
+        people.print(f"[yellow]note[/]  {rows[0]['unreadable']} could not be read, and were left out")
     for measures in (_AGAINST_MASKS, _AGAINST_MODEL):
         if all(row[key] is None for row in rows for key in measures):
             continue  # no masks
@@ -116,7 +124,7 @@ def _print_explanations(people: Any, rows: list[dict[str, Any]]) -> None:
         for title in measures.values():
             table.add_column(title, justify="right")
         for row in rows:
-            table.add_row(row["explainer"], *(_figure(key, row[key]) for key in measures))
+            table.add_row(row["explainer"], *(_figure(key, row) for key in measures))
         people.print(table)
     for row in rows:
         if row["indifferent"]:
@@ -127,11 +135,15 @@ def _print_explanations(people: Any, rows: list[dict[str, Any]]) -> None:
     if any(row["deletion"] is not None and row["deletion"] > 1 for row in rows):
         people.print(
             "[yellow]note[/]  deletion above 1: images look stranger with places as expected than before, so what is "
-            "filled in does not suit this detector; trust its own map (residual), or another fill in amiss explain"
+            f"filled in does not suit this detector; trust {'its own map (residual), or ' if gives_map else ''}another "
+            "fill in amiss explain"
         )
 
 
-def _figure(key: str, value: float | None) -> str:
+def _figure(key: str, row: dict[str, Any]) -> str:
+    value = row[key]
+    if key == "made_normal" and value is not None:
+        return f"{round(value * row['flagged'])} of {row['flagged']}"
     return f"{value:.0f}" if value is not None and key in ("milliseconds", "passes") else number(value)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -20,6 +23,7 @@ _HELP = """Explain scores: where the reason sits, and what would become of the s
 \b
 Explainers:
   residual        the method's own map; one pass
+  difference      from what is expected there; does not ask the score: the baseline
   occlusion       what the score loses when a window looks as expected
   counterfactual  the smallest rectangle that would have to look as expected
   shap, lime      what parts of the image add to the score (slower)
@@ -49,7 +53,8 @@ def explain(
     ] = None,
     most: Annotated[int, typer.Option(help="Explain only so many images, the strangest; 0: all.", min=0)] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for pictures and explanations.jsonl.", show_default=False)
+        Path | None,
+        typer.Option(help="Folder for pictures and explanations.jsonl, which is written anew.", show_default=False),
     ] = None,
     engine: Engine = "auto",
     json_: Json = False,
@@ -58,7 +63,6 @@ def explain(
     from ..detectors.settings import parse_settings
     from ..explain import get_explainer
     from ..explain.images import explain_collection
-    from ..files import make_folder, write_text
     from ..model_file import load
 
     kind = get_explainer(with_)
@@ -66,30 +70,51 @@ def explain(
     detector = load(model, engine)
     collection = open_images(inputs, "score")
     explainer.check(detector)
-    if out is not None:
-        make_folder(out)
     records: list[dict[str, Any]] = []
     people = console(json_)
-    with progress_bar() as progress:
+    with _lines(out) as lines, progress_bar() as progress:
         for found in explain_collection(
             detector, collection, explainer, most=most, total=len(collection), progress=progress
         ):
             records.append(_record(found))
             if out is not None and found.explanation is not None:
                 records[-1]["picture"] = _write_picture(detector, found, out)
+            lines.write(json.dumps(records[-1]) + "\n")
+            lines.flush()  # what has been found stays, whatever happens
             if not json_:
                 people.print(_line(records[-1]))
     for note in collection.notes:
         people.print(f"[yellow]note[/]  {plain(note)}")
     if out is not None:
-        write_text(out / "explanations.jsonl", "".join(json.dumps(record) + "\n" for record in records))
         people.print(f"Wrote {plain(out)}")
     if json_:
         print_json({"explainer": with_, "limits": kind.limits, "explanations": records})
     else:
-        people.print(f"[dim]{kind.title}; known limits: {kind.limits}[/]")
+        filled = sorted({record["filled"] for record in records if not record["error"]})
+        stands_in = f"; as expected: {', '.join(filled)}" if filled else ""
+        people.print(f"[dim]{kind.title}; known limits: {kind.limits}{stands_in}[/]")
     if records and all(record["error"] for record in records):
         raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _lines(folder: Path | None) -> Iterator[TextIO]:
+    """What takes a line for every explanation."""
+    from ..errors import AmissError, WriteError
+    from ..files import make_folder
+
+    if folder is None:
+        yield io.StringIO()
+        return
+    make_folder(folder)
+    path = folder / "explanations.jsonl"
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            yield file
+    except OSError as error:
+        if isinstance(error, AmissError):  # says it better
+            raise
+        raise WriteError(f"{path} cannot be written: {error.strerror}; make room, or give another --out") from error
 
 
 def _record(found: Explained) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import datetime
 import hashlib
@@ -764,11 +765,16 @@ class Detector(metaclass=Settable):
             )
 
     def torch_scorer(self) -> nn.Module:
-        """The fitted scorer as a torch module, in float32 on the CPU, for scoring; needs the extra `train`."""
+        """The fitted scorer as a torch module, in float32 on the CPU, for scoring; needs the extra `train`.
+
+        What scores on another device goes on there: this is a copy then.
+        """
         self.require_fitted()
         versions.require("train", "the scorer as a torch module", "torch", "safetensors")
         assert self._scorer is not None
-        return self._scorer.to("cpu").eval()
+        scorer = self._scorer.eval()
+        elsewhere = any(value.device.type != "cpu" for value in scorer.state_dict().values())
+        return copy.deepcopy(scorer).to("cpu") if elsewhere else scorer
 
     def reference_images(self) -> NDArray[Any]:
         """(k, c, h, w) prepared normal images that were learnt from, 16 at most, which the model file holds."""
@@ -781,7 +787,7 @@ class Detector(metaclass=Settable):
         Args:
             x: one image: a path, or an array (h, w), (h, w, 3) or (1, h, w[, c]); where the method sees clips, a video,
                 whose last frame is explained. For many, see `amiss.explain.images.explain_collection`.
-            with_: residual, lrp, lime, shap, counterfactual or occlusion.
+            with_: residual, difference, lrp, lime, shap, counterfactual or occlusion.
             settings: of the explainer, its seed among them.
 
         Raises:

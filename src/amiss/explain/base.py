@@ -14,7 +14,7 @@ from .. import versions
 from ..detectors.settings import Settable, check_settings, setting, settings_of
 from ..errors import UsageError
 from .explanation import Explanation, Region, Replaced, regions_of, standing_out
-from .filling import FILLINGS, filling
+from .filling import FILLINGS, chosen_filling, filling
 
 if TYPE_CHECKING:
     from ..detectors.base import Detector
@@ -96,11 +96,13 @@ class Attribution:
     Attributes:
         map: (h, w) float32, higher = more of a reason.
         region: the rectangle that it names itself; without one, what stands out of the map is taken.
+        says: how the sentence about the marked places begins, where they are no reason for the score as it is.
         notes: what the reader should know.
     """
 
     map: NDArray[np.float32]
     region: Region | None = None
+    says: str | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -177,7 +179,9 @@ class Explainer(metaclass=Settable):
             is_anomaly=bool(flags[0]),
             replaced=Replaced(float(scores[1]), float(p_values[1]), bool(flags[1])),
             settings=self.get_params(),
+            filled=chosen_filling(detector, image, self.fill),
             passes=passes,
             seconds=seconds,
+            says=found.says,
             notes=found.notes,
         )

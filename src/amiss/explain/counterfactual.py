@@ -56,7 +56,8 @@ class Counterfactual(Explainer):
 
         score = question.scores(question.image[None])[0]
         rises = (question.scores_of(changed()) - score) / question.unit
-        return Attribution(_averaged(question.size, squares, rises), squares[int(rises.argmax())])
+        square = squares[int(rises.argmax())]
+        return Attribution(_averaged(question.size, squares, rises), square, "a change would raise the score most in")
 
 
 def _restored(question: Question) -> Attribution:
@@ -75,7 +76,7 @@ def _restored(question: Question) -> Attribution:
     normal = ~decision.is_anomaly(scores)
     if not normal.any():
         best = tried[int(scores.argmin())]
-        return Attribution(places, best, ["no rectangle makes the image normal; this one lowers the score most"])
+        return Attribution(places, best, notes=["no rectangle makes the image normal; this one lowers the score most"])
     areas = np.array([window.height * window.width for window in tried])
     first = np.lexsort((scores, areas, ~normal))[0]
     return Attribution(places, _shrunk(question, tried[first]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from ..maps import smoothed
 
 #: A place belongs to a region from this share of the map's height above its median on.
 _STANDS_OUT = 0.5
+#: Share of the image from which no place is named.
+_ALL_OVER = 0.5
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,11 @@ class Explanation:
         score, p_value, is_anomaly: of the image, as `Detector.score` gives them.
         replaced: the same when the places of `mask` look as expected.
         settings: of the explainer, its seed among them.
+        filled: what the marked places, and others that were taken away, were filled with: `reconstruction`, `nearest`
+            or `mean`.
         passes: how many inputs were scored.
         seconds: how long it took.
+        says: see `Attribution`.
         notes: what the reader should know.
     """
 
@@ -83,19 +89,23 @@ class Explanation:
     is_anomaly: bool
     replaced: Replaced
     settings: dict[str, Any]
+    filled: str
     passes: int
     seconds: float
+    says: str | None
     notes: list[str]
 
     @property
     def words(self) -> str:
         """One sentence for people."""
         share = float(self.mask.mean())
-        place = f"{percent(share)} of the image, {where(self.mask)}"
+        place = f"{percent(share)} of the image, {where(self.mask.shape, self.regions, share)}"
         verdict = "amiss" if self.is_anomaly else "normal"
         opening = f"{verdict} (p {self.p_value:.3f}): "
         if not self.mask.any():
             return opening + "no place stands out"
+        if self.says is not None:
+            return f"{opening}{self.says} {place}"
         after = f"as expected there, p would be {self.replaced.p_value:.3f}"
         if not self.is_anomaly:
             return opening + f"what stands out most is {place}; {after}"
@@ -118,6 +128,7 @@ class Explanation:
             "passes": self.passes,
             "seconds": round(self.seconds, 4),
             "settings": self.settings,
+            "filled": self.filled,
             "notes": self.notes,
         }
 
@@ -155,23 +166,29 @@ def regions_of(mask: NDArray[np.bool_], places: NDArray[np.float32]) -> list[Reg
     return [regions[index] for index in np.argsort(-np.asarray(weights), kind="stable")]
 
 
-def where(mask: NDArray[np.bool_]) -> str:
-    """In words, where the middle of a mask lies.
+def where(size: tuple[int, ...], regions: Sequence[Region], share: float) -> str:
+    """In words, where the first of some regions lies, and how many others there are.
 
-    >>> mask = np.zeros((9, 9), bool)
-    >>> mask[1, 1] = True
-    >>> where(mask), where(np.ones((9, 9), bool))
+    Args:
+        size: (h, w) of the image.
+        regions: the strongest first.
+        share: of the image that is marked; from a half on it is `all over`.
+
+    >>> where((9, 9), [Region(1, 1, 1, 1)], 0.01), where((9, 9), [Region(0, 0, 9, 9)], 1.0)
     ('upper left', 'all over')
+    >>> where((9, 9), [Region(4, 4, 1, 1), Region(8, 8, 1, 1)], 0.02)
+    'in the centre and in 1 other place'
     """
-    rows, columns = np.nonzero(mask)
-    if not len(rows):
+    if not regions:
         return "nowhere"
-    spread = [np.ptp(each) / max(1, length - 1) for each, length in zip((rows, columns), mask.shape, strict=True)]
-    if min(spread) > 0.8:
+    if share >= _ALL_OVER:
         return "all over"
-    vertical = ("upper", "middle", "lower")[min(2, int(3 * (rows.mean() + 0.5) / mask.shape[0]))]
-    horizontal = ("left", "centre", "right")[min(2, int(3 * (columns.mean() + 0.5) / mask.shape[1]))]
-    return "in the centre" if (vertical, horizontal) == ("middle", "centre") else f"{vertical} {horizontal}"
+    first = regions[0]
+    vertical = ("upper", "middle", "lower")[int(3 * (first.top + first.height / 2) / size[0])]
+    horizontal = ("left", "centre", "right")[int(3 * (first.left + first.width / 2) / size[1])]
+    place = "in the centre" if (vertical, horizontal) == ("middle", "centre") else f"{vertical} {horizontal}"
+    others = len(regions) - 1
+    return place + (f" and in {others} other place{'s' if others > 1 else ''}" if others else "")
 
 
 def percent(share: float) -> str:

@@ -68,8 +68,8 @@ def explain_collection(
     explainer.check(detector)
     inputs = prepared_inputs(detector, collection, picture=_PICTURE)
     if most:
-        inputs = iter(_strangest(detector, inputs, most, total, progress))
-        total = min(most, total)
+        chosen = _strangest(detector, inputs, most, total, progress)
+        inputs, total = iter(chosen), len(chosen)
     for done, prepared in enumerate(inputs, start=1):
         if prepared.image is None:
             yield Explained(prepared.item, None, error=prepared.error)
@@ -81,7 +81,7 @@ def explain_collection(
 
 def explain_one(detector: Detector, x: Images, explainer: Explainer) -> Explanation:
     """Explain the image `x`, or, where the method sees clips, the last frame of the video; see `Detector.explain`."""
-    if isinstance(x, np.ndarray) and (x.ndim == 2 or (x.ndim == 3 and x.shape[2] in (3, 4) and len(x) > 4)):
+    if isinstance(x, np.ndarray) and (x.ndim == 2 or (x.ndim == 3 and x.shape[2] in (1, 3, 4) and len(x) > 4)):
         x = x[None]
     collection = open_images(x, "score")
     explainer.check(detector)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..detectors.settings import setting
 from .base import Attribution, Explainer, Question
-from .superpixels import attributed, superpixels
+from .superpixels import attributed, superpixels, too_few
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(kw_only=True, eq=False)
 class LIME(Explainer):
     """Superpixels are left or look as expected, at random; ridge regression tells what each adds to the score.
 
-    Samples weigh by how near they are to the image (captum's exponential kernel of the cosine distance). A place's
-    value is the weight of its superpixel, in units of the largest calibration score.
+    Samples weigh by how near they are to the image: by an exponential kernel of the cosine distance between which
+    superpixels are left and all of them, as in the authors' code for images. A place's value is the weight of its
+    superpixel, in units of the largest calibration score.
     """
 
     title: ClassVar[str] = "a linear model of the score around the image"
@@ -25,6 +30,7 @@ class LIME(Explainer):
 
     segments: int = setting(50, "superpixels, about", low=2)
     samples: int = setting(500, "changed images that are scored", low=10)
+    kernel: float = setting(0.25, "width of the kernel; the smaller, the more the nearest samples count", low=0.01)
     ridge: float = setting(1e-3, "how much the linear model is held back", low=0.0)
 
     def attribute(self, question: Question) -> Attribution:
@@ -32,5 +38,18 @@ class LIME(Explainer):
         from captum.attr import Lime
 
         parts = superpixels(question.image, self.segments)
-        model = SkLearnRidge(alpha=self.ridge)
-        return Attribution(attributed(Lime, question, parts, self.samples, self.seed, interpretable_model=model))
+        places = attributed(
+            Lime,
+            question,
+            parts,
+            self.samples,
+            self.seed,
+            interpretable_model=SkLearnRidge(alpha=self.ridge),
+            similarity_func=self._nearness,
+        )
+        return Attribution(places, notes=too_few(self.samples, parts))
+
+    def _nearness(self, image: Tensor, changed: Tensor, left: Tensor, **others: object) -> float:
+        """How much a sample counts, from which superpixels (1, parts) it leaves."""
+        distance = 1 - float(left.float().mean()) ** 0.5  # cosine distance from all ones
+        return float(math.exp(-((distance / self.kernel) ** 2) / 2))

@@ -32,7 +32,7 @@ class LRP(Explainer):
     limits: ClassVar[str] = "grainy, and often little of the score arrives: the note says how much biases absorb"
     needs: ClassVar[tuple[str, ...]] = ("captum", "torch", "safetensors")
 
-    epsilon: float = setting(1e-6, "added to denominators, against division by next to nothing", low=0.0)
+    epsilon: float = setting(1e-6, "added to denominators, against division by next to nothing", low=1e-12)
 
     def refusal(self, detector: Detector) -> str | None:
         if not detector.engine_.name.startswith("torch"):

@@ -69,7 +69,8 @@ def measure_explanations(
         seed: also of the explainers.
         progress: told what is done of how much.
 
-    Returns: for each explainer `pixel_auroc`, `au_pro`, `average_precision`, `pointing` and `best_iou` against masks
+    Returns: for each explainer how many `images` were explained and how many were `unreadable`; `pixel_auroc`,
+    `au_pro`, `average_precision`, `pointing` and `best_iou` against masks
     (None without masks); `deletion` (lower is better) and `insertion` (higher is better), areas under the curve of the
     score while the places that matter most come to look as expected, or come back, as a share of what the score has
     above that of the expected image, over the images where it is above (None without any); `stability`, the rank
@@ -82,20 +83,24 @@ def measure_explanations(
         UsageError: an explainer does not exist or does not suit the detector.
         DataError: no labelled anomaly can be read.
     """
-    explainers = _chosen(detector, names, seed)
-    anomalies = collection.where(lambda item: item.anomalous is True)
+    found = [_Found(explainer) for explainer in suitable_explainers(detector, names, seed)]
+    anomalies = np.flatnonzero([item.anomalous is True for item in collection])
     if not len(anomalies):
         raise DataError(f"{collection.title} holds no labelled anomaly to explain; put some in folders beside good/")
-    order = np.random.default_rng(seed).permutation(len(anomalies))[:images]
-    wanted = set(order.tolist())
-    found = [_Found(explainer) for explainer in explainers]
+    wanted = set(np.random.default_rng(seed).permutation(anomalies)[:images].tolist())
     masks: list[NDArray[np.bool_] | None] = []
     shuffled = _shuffled(detector, seed)
     rng = np.random.default_rng(seed)
     total = len(wanted) * len(found)
-    chosen = anomalies if detector.clip_length > 1 else [anomalies[index] for index in sorted(wanted)]
+    clips = detector.clip_length > 1  # these need the frames before theirs
+    chosen = collection if clips else [collection[index] for index in sorted(wanted)]
+    unreadable = 0
     for index, prepared in enumerate(prepared_inputs(detector, chosen)):
-        if prepared.image is None or (detector.clip_length > 1 and index not in wanted):
+        if clips and index not in wanted:
+            continue
+        if prepared.image is None:
+            unreadable += 1
+            total -= len(found)
             continue
         image = to_float(prepared.image)
         noisy = (image + _NOISE * rng.standard_normal(image.shape)).clip(0, 1).astype(np.float32)
@@ -105,10 +110,11 @@ def measure_explanations(
             progress("explain", done, total, "")
     if not masks:
         raise DataError(f"no anomaly of {collection.title} could be read")
-    return [_measured(each, masks) for each in found]
+    return [_measured(each, masks, unreadable) for each in found]
 
 
-def _chosen(detector: Detector, names: Sequence[str], seed: int) -> list[Explainer]:
+def suitable_explainers(detector: Detector, names: Sequence[str], seed: int = 0) -> list[Explainer]:
+    """Explainers by name, or, for `all`, those that suit the detector. Raises `UsageError` where one does not."""
     everything = list(names) == ["all"]
     explainers = []
     for name in explainer_names() if everything else names:
@@ -188,7 +194,7 @@ def _mask(item: Item, detector: Detector) -> NDArray[np.bool_] | None:
     return mask if mask.any() else None
 
 
-def _measured(found: _Found, masks: Sequence[NDArray[np.bool_] | None]) -> dict[str, Any]:
+def _measured(found: _Found, masks: Sequence[NDArray[np.bool_] | None], unreadable: int) -> dict[str, Any]:
     from . import explainer_name
 
     pairs = [(places, mask) for places, mask in zip(found.maps, masks, strict=True) if mask is not None]
@@ -199,6 +205,7 @@ def _measured(found: _Found, masks: Sequence[NDArray[np.bool_] | None]) -> dict[
     return {
         "explainer": explainer_name(found.explainer),
         "images": len(found.maps),
+        "unreadable": unreadable,
         "with_masks": len(pairs),
         **places,
         "deletion": sum(found.deletion) / sum(found.spans) if found.spans else None,

@@ -80,15 +80,15 @@ def _weight(layer: nn.Module, value: Tensor) -> Tensor:
 
 
 class Reconstruction(nn.Module):
-    """An autoencoder as a chain of layers, and the error behind it."""
+    """An autoencoder as a chain of layers, the error behind it, and layers from the error to the score, if any."""
 
-    def __init__(self, layers: nn.Sequential) -> None:
+    def __init__(self, layers: nn.Sequential, scale: nn.Sequential | None = None) -> None:
         super().__init__()
-        self.layers, self.error = layers, SquaredError()
+        self.layers, self.error, self.scale = layers, SquaredError(), scale
 
     def forward(self, image: Tensor) -> Tensor:
         error: Tensor = self.error(image, self.layers(image))
-        return error
+        return error if self.scale is None else self.scale(error)
 
 
 def explained_network(scorer: nn.Module) -> nn.Module:
@@ -105,7 +105,7 @@ def explained_network(scorer: nn.Module) -> nn.Module:
             raise NotImplementedError(f"the error of the {scorer.path} path (score=normal has one)")
         network = scorer.network
         memory = list(network.code.children()) if type(network.code).__name__ == "MemorisedCode" else []
-        return Reconstruction(_chain(network.gate, network.encoder, *memory, network.decoder))
+        return Reconstruction(_chain(network.gate, network.encoder, *memory, network.decoder), _scale(scorer))
     if isinstance(scorer, RegressionScorer):
         return _chain(scorer.network)
     if isinstance(scorer, ClassifierScorer):
@@ -117,6 +117,18 @@ def explained_network(scorer: nn.Module) -> nn.Module:
             odds.bias.copy_(dense.bias[1:] - dense.bias[:1])
         return _chain(*layers, odds, nn.Flatten(0))
     raise NotImplementedError(f"the scorer {type(scorer).__name__}")
+
+
+def _scale(scorer: ReconstructionScorer) -> nn.Sequential | None:
+    """From errors (n,) to scores (n,), where these differ."""
+    if not scorer.scaled:
+        return None
+    low, span = scorer.get_buffer("low"), scorer.get_buffer("span")
+    linear = nn.Linear(1, 1)
+    with torch.no_grad():
+        linear.weight.copy_(1 / span)
+        linear.bias.copy_(-low / span)
+    return nn.Sequential(nn.Unflatten(0, (-1, 1)), linear, nn.Flatten(0))
 
 
 def _chain(*modules: nn.Module) -> nn.Sequential:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ..detectors.settings import setting
 from .base import Attribution, Explainer, Question
-from .superpixels import attributed, superpixels
+from .superpixels import attributed, superpixels, too_few
 
 
 @dataclass(kw_only=True, eq=False)
@@ -31,4 +31,5 @@ class SHAP(Explainer):
         from captum.attr import KernelShap
 
         parts = superpixels(question.image, self.segments)
-        return Attribution(attributed(KernelShap, question, parts, self.samples, self.seed))
+        places = attributed(KernelShap, question, parts, self.samples, self.seed)
+        return Attribution(places, notes=too_few(self.samples, parts))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def superpixels(image: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     """(h, w) int64, the number of the part that each place belongs to, from 0, without gaps.
 
-    SLIC (Achanta et al. 2012), as in scikit-image.
+    SLIC (Achanta et al. 2012), as in scikit-image; where it makes one part of everything, a grid.
 
     Args:
         image: (c, h, w), or (t, c, h, w) for a clip, whose last frame is cut, float32 in [0, 1].
@@ -33,7 +33,29 @@ def superpixels(image: NDArray[np.float32], count: int) -> NDArray[np.int64]:
         channel_axis=None if gray else -1,
         start_label=0,
     )
+    if parts.min() == parts.max():
+        parts = _grid(picture.shape[1:], count)
     return np.unique(parts, return_inverse=True)[1].reshape(parts.shape).astype(np.int64)
+
+
+def _grid(size: tuple[int, ...], count: int) -> NDArray[np.int64]:
+    """(h, w) int64, rectangles, about `count` of them, and about square."""
+    height, width = size
+    side = max(1.0, (height * width / count) ** 0.5)
+    down, across = (max(1, min(length, round(length / side))) for length in size)
+    if down * across == 1:
+        down, across = (1, min(2, width)) if width >= height else (min(2, height), 1)
+    rows, columns = np.arange(height) * down // height, np.arange(width) * across // width
+    parts: NDArray[np.int64] = rows[:, None] * across + columns
+    return parts
+
+
+def too_few(samples: int, parts: NDArray[np.int64]) -> list[str]:
+    """A note where so many changed images cannot tell the parts (h, w) from one another."""
+    count = int(parts.max()) + 1
+    if samples > count:
+        return []
+    return [f"{samples} samples cannot tell {count} superpixels from one another; set samples to {10 * count}"]
 
 
 def attributed(

@@ -19,8 +19,9 @@ def found_places(maps: Sequence[NDArray[np.float32]], masks: Sequence[NDArray[np
         masks: for each the (h, w) places of its defects.
 
     Returns: `pixel_auroc` and `au_pro` as `localisation` gives them; `average_precision` of the places; `pointing`, the
-    share of images whose highest place lies in a defect (Zhang et al. 2016, without its tolerance); `best_iou`,
-    intersection over union at the one threshold that is best for these masks (an oracle).
+    share of images whose highest place lies in a defect (Zhang et al. 2016, without its tolerance; of equally high
+    places the share that does); `best_iou`, intersection over union at the one threshold that is best for these masks
+    (an oracle).
 
     >>> mask = np.zeros((4, 4), dtype=bool)
     >>> mask[1, 1:3] = True
@@ -31,7 +32,7 @@ def found_places(maps: Sequence[NDArray[np.float32]], masks: Sequence[NDArray[np
     values = np.concatenate([places.ravel() for places in maps])
     inside = np.concatenate([mask.ravel() for mask in masks])
     ranking = Ranking(values, inside)
-    hits = [bool(mask.ravel()[places.argmax()]) for places, mask in zip(maps, masks, strict=True) if mask.any()]
+    hits = [float(mask[places == places.max()].mean()) for places, mask in zip(maps, masks, strict=True) if mask.any()]
     return measured | {
         "average_precision": ranking.aupr(),
         "pointing": float(np.mean(hits)),

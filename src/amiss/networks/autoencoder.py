@@ -343,7 +343,7 @@ class ReconstructionScorer(nn.Module):
         if scaled:
             self.register_buffer("low", torch.zeros(()))
             self.register_buffer("span", torch.ones(()))
-        self._scaled = scaled
+        self.scaled = scaled
 
     def error(self, image: Tensor, reconstruction: Tensor) -> Tensor:
         """(n, h, w) float32 error of a reconstruction, averaged over channels."""
@@ -368,6 +368,6 @@ class ReconstructionScorer(nn.Module):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         error = self.errors(image, self.path)
-        if self._scaled:
+        if self.scaled:
             error = (error - self.get_buffer("low")) / self.get_buffer("span")
         return {"score": error.mean(dim=(1, 2)), "map": error}
