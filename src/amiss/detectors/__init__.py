@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .base import Detector
 
 #: What methods share.
-_NOT_METHODS = ("base", "discard", "labelled", "reconstructor", "settings")
+_NOT_METHODS = ("base", "discard", "labelled", "method", "reconstructor", "settings")
 
 
 @functools.cache

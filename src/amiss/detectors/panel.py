@@ -19,8 +19,9 @@ from ..files import make_folder
 from ..progress import Progress
 from . import get_method, method_names
 from .adacl import ADACL
-from .base import Detector, Trained
+from .base import Detector
 from .labelled import Labelled
+from .method import Trained
 from .settings import parse_settings, setting, settings_of
 
 if TYPE_CHECKING:
