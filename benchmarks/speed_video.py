@@ -199,7 +199,7 @@ def write(facts: dict[str, Any], folder: Path) -> None:
             "## Memory of watching",
             "",
             f"Resident memory while `frame_difference` at 240x360 watches {frames:,} frames, "
-            f"{frames / RATE / 3600:.2g} hours at {RATE} a second: a film of UCSD Ped2 again and again, with "
+            f"{frames / RATE / 60:.0f} minutes at {RATE} a second: a film of UCSD Ped2 again and again, with "
             f"{part['events']} events and a film of each, in {part['seconds'] / 60:.1f} minutes.",
             "",
             "| frames | " + " | ".join(f"{count:,}" for count, _ in part["curve"]) + " |",
