@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import amiss
-from amiss import versions
 from amiss.data.preprocessing import to_float
-from amiss.detectors import get_method
-from amiss.detectors.base import Detector
-from amiss.detectors.settings import parse_settings
+from amiss.environment import versions
 from amiss.explain import get_explainer
 from amiss.explain.measure import measure_explanations
+from amiss.model import FittedModel
+from amiss.registry import get_method
+from amiss.settings import parse_settings
 
 RESULTS = Path(__file__).parent.parent / "results"
 LINES = RESULTS / "explanations.jsonl"
@@ -48,26 +48,26 @@ COLUMNS = {
 }
 
 
-def batching_ratio(detector: Detector, name: str) -> float | None:
+def batching_ratio(model: FittedModel, name: str) -> float | None:
     """Seconds with one perturbation at a time over seconds with batches, of one image; None for a single pass."""
     item = amiss.open_images("magnetic-tile:test", "eval")[0]
-    image = to_float(detector.preprocessing_.prepare(item.read()))
-    batched = get_explainer(name)().explain(detector, image)
+    image = to_float(model.preprocessing.prepare(item.read()))
+    batched = get_explainer(name)().explain(model, image)
     if batched.passes <= 1:
         return None
-    return get_explainer(name)(together=1).explain(detector, image).seconds / batched.seconds
+    return get_explainer(name)(together=1).explain(model, image).seconds / batched.seconds
 
 
 def run(method: str, pairs: list[str], seed: int, images: int) -> dict[str, Any]:
     kind = get_method(method)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        detector = kind(seed=seed, **parse_settings(kind, pairs)).fit("magnetic-tile:train")
+        model = kind(seed=seed, **parse_settings(kind, pairs)).fit("magnetic-tile:train").model_
     test = amiss.open_images("magnetic-tile:test", "eval")
-    rows = measure_explanations(detector, test, ["all"], images=images, seed=seed)
+    rows = measure_explanations(model, test, ["all"], images=images, seed=seed)
     for row in rows:
-        row["ratio"] = batching_ratio(detector, row["explainer"])
-    return {"size": list(detector.preprocessing_.shape), "explanations": rows}
+        row["ratio"] = batching_ratio(model, row["explainer"])
+    return {"size": list(model.preprocessing.shape), "explanations": rows}
 
 
 def table() -> str:

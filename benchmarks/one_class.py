@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import amiss
-from amiss import versions
 from amiss.data.preprocessing import to_float
-from amiss.detectors import get_method
+from amiss.environment import versions
 from amiss.metrics import Ranking
+from amiss.registry import get_method
 
 RESULTS = Path(__file__).parent.parent / "results"
 LINES = RESULTS / "one_class.jsonl"

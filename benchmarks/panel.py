@@ -25,12 +25,12 @@ import numpy as np
 import torch
 
 import amiss
-from amiss import versions
 from amiss.data.preprocessing import to_float
 from amiss.data.stack import load_stack
-from amiss.detectors.panel import Panel
-from amiss.detectors.settings import parse_settings
+from amiss.environment import versions
+from amiss.methods.panel import Panel
 from amiss.metrics import Ranking
+from amiss.settings import parse_settings
 
 RESULTS = Path(__file__).parent.parent / "results"
 LINES = RESULTS / "panel.jsonl"
@@ -47,26 +47,26 @@ def run(target: str, seed: int, pairs: list[str]) -> dict[str, Any]:
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        panel = Panel(seed=seed, **parse_settings(Panel, pairs)).fit(train)
+        model = Panel(seed=seed, **parse_settings(Panel, pairs)).fit(train).model_
     seconds = time.perf_counter() - start
     images = amiss.open_images(test if digit else f"{name}:dev", "eval")
     if len(images) > MOST_IMAGES:
         chosen = np.sort(np.random.default_rng(0).permutation(len(images))[:MOST_IMAGES])
         images = amiss.Collection([images[int(index)] for index in chosen], images.title)
-    stack = load_stack(images, panel.preprocessing_)
+    stack = load_stack(images, model.preprocessing)
     labels = np.array([bool(item.anomalous) for item in stack.items])
-    scorer: Any = panel.torch_scorer()
-    said = []
+    scorer: Any = model.torch_scorer()
+    scores = []
     with torch.inference_mode():
         for begin in range(0, len(stack.images), 64):
-            answers = scorer.answers(torch.from_numpy(to_float(stack.images[begin : begin + 64])))
-            said.append(torch.stack([answer["score"] for answer in answers]))
-    members = dict(zip(scorer.members, torch.cat(said, dim=1).numpy(), strict=True))
-    fused = panel.judge(stack.images)[0]
+            outputs = scorer.member_outputs(torch.from_numpy(to_float(stack.images[begin : begin + 64])))
+            scores.append(torch.stack([output["score"] for output in outputs]))
+    members = dict(zip(scorer.members, torch.cat(scores, dim=1).numpy(), strict=True))
+    fused = model.run(stack.images).scores
     return {
         "panel": float(Ranking(fused, labels).auroc()),
-        "members": {each: float(Ranking(scores, labels).auroc()) for each, scores in members.items()},
-        "facts": panel.member_facts(),
+        "members": {each: float(Ranking(own, labels).auroc()) for each, own in members.items()},
+        "facts": model.record.training.members(),
         "seconds": round(seconds, 1),
         "n": [int((~labels).sum()), int(labels.sum())],
     }

@@ -35,17 +35,16 @@ from typing import Any
 import numpy as np
 
 import amiss
-from amiss import versions
+from amiss.calibration import smoothed
 from amiss.data import Collection
 from amiss.data.masks import read_mask
 from amiss.data.stack import load_stack
-from amiss.detectors import get_method
-from amiss.detectors.base import Detector
-from amiss.detectors.settings import parse_settings
+from amiss.environment import versions
 from amiss.evaluation import evaluate_model
-from amiss.maps import smoothed
 from amiss.metrics import Ranking, localisation
-from amiss.scoring import score_collection
+from amiss.model import FittedModel
+from amiss.registry import get_method
+from amiss.settings import parse_settings
 
 RESULTS = Path(__file__).parent.parent / "results"
 LINES = RESULTS / "small_defects.jsonl"
@@ -72,14 +71,14 @@ def set_aside(count: int, pool_size: int = _SET_ASIDE) -> tuple[Collection, Coll
     return Collection(turns[:count], "defects set aside"), dev.where(lambda item: item.group not in taken)
 
 
-def measure(detector: Detector, images: Collection) -> dict[str, Any]:
+def measure(model: FittedModel, images: Collection) -> dict[str, Any]:
     """Figures on tiles that nothing was learnt from."""
-    metrics = evaluate_model(detector, images, repeats=1).metrics
+    metrics = evaluate_model(model, images, repeats=1).metrics
     good = images.where(lambda item: not item.anomalous)
-    scale = detector.map_scale_
+    scale = model.map_scale
     shown = None
     if scale is not None:
-        maps = [row.map for row in score_collection(detector, good) if row.map is not None]
+        maps = [row.map for row in model.rows(good) if row.map is not None]
         shown = float(np.mean([smoothed(each).max() > scale.threshold for each in maps]))
     return {
         "auroc": metrics["auroc"]["value"],
@@ -107,25 +106,25 @@ def run(
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        detector = kind(seed=seed, **parse_settings(kind, pairs)).fit(normal, anomalies=anomalies)
+        model = kind(seed=seed, **parse_settings(kind, pairs)).fit(normal, anomalies=anomalies).model_
     seconds = time.perf_counter() - start
     start = time.perf_counter()
-    figures = measure(detector, images)
+    figures = measure(model, images)
     return {
         **figures,
-        "size": list(detector.preprocessing_.shape),
+        "size": list(model.preprocessing.shape),
         "fit_seconds": round(seconds, 1),
         "score_seconds": round(time.perf_counter() - start, 1),
-        "members": detector.member_facts() if hasattr(detector, "member_facts") else None,
+        "members": model.record.training.members() or None,
     }
 
 
 def run_rival(method: str, seed: int, part: str, python: str) -> dict[str, Any]:
     """The same figures of another library's method, which learns from training and stop part of the same split."""
-    fitted = get_method("pca")().fit("magnetic-tile:train")  # for its preprocessing
-    known = set(fitted.splits_["calibrate"]["images"])
-    learnt = load_stack(amiss.open_images("magnetic-tile:train", "fit").normal, fitted.preprocessing_)
-    stack = load_stack(amiss.open_images(f"magnetic-tile:{part}", "eval"), fitted.preprocessing_)
+    fitted = get_method("pca")().fit("magnetic-tile:train").model_  # for its preprocessing
+    known = set(fitted.record.splits.calibrate.images)
+    learnt = load_stack(amiss.open_images("magnetic-tile:train", "fit").normal, fitted.preprocessing)
+    stack = load_stack(amiss.open_images(f"magnetic-tile:{part}", "eval"), fitted.preprocessing)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.save(folder / "train.npy", learnt.images[[digest not in known for digest in learnt.digests]])
@@ -141,7 +140,7 @@ def run_rival(method: str, seed: int, part: str, python: str) -> dict[str, Any]:
     places: dict[str, float | None] = {"pixel_auroc": None, "au_pro": None}
     if maps is not None:
         masks = [
-            read_mask(item.mask, fitted.preprocessing_)
+            read_mask(item.mask, fitted.preprocessing)
             if item.anomalous and item.mask
             else np.zeros(maps.shape[1:], bool)
             for item in stack.items
@@ -158,7 +157,7 @@ def run_rival(method: str, seed: int, part: str, python: str) -> dict[str, Any]:
         "false_alarms": None,
         "good_maps_showing": None,
         "n": [int((~labels).sum()), int(labels.sum())],
-        "size": list(fitted.preprocessing_.shape),
+        "size": list(fitted.preprocessing.shape),
         "fit_seconds": round(seconds, 1),
         "score_seconds": None,
         "members": None,

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 import amiss
-from amiss import versions
 from amiss.data.preprocessing import to_float
-from amiss.detectors import get_method
+from amiss.environment import versions
+from amiss.registry import get_method
 
 RESULTS = Path(__file__).parent.parent / "results"
 #: A small network and a large one; the others are one or the other with parts.
@@ -36,7 +36,7 @@ SCORED = {
     "adacl": {"epochs": 1},
     "bcae1": {"epochs": 1},
     "located_adacl": {"epochs": 1, "steps": 20},
-    "panel": {"epochs": 1, "told": "located_adacl.steps=20"},
+    "panel": {"epochs": 1, "told": ("located_adacl.steps=20",)},
 }
 SHAPES = {"28x28 gray": (1, 28, 28), "128x128 gray": (1, 128, 128), "256x256 colour": (3, 256, 256)}
 
@@ -159,10 +159,10 @@ def files_to_scores(folder: Path) -> dict[str, Any]:
     for name, settings in SCORED.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it is not meant to learn much
-            detector = get_method(name)(size="256x256", **settings).fit("magnetic-tile:train")
-        model = detector.save(folder / f"{name}.amiss")
-        engine = TorchEngine(detector.torch_scorer(), detector.precision_choice_["precision"])
-        batch = detector.scoring_batch_
+            model = get_method(name)(size=(256, 256), **settings).fit("magnetic-tile:train").model_
+        path = model.save(folder / f"{name}.amiss")
+        engine = TorchEngine(model.torch_scorer(), model.calibration.precision.precision)
+        batch = model.batch_size
 
         def bare(engine: Any = engine, batch: int = batch) -> float:
             start = time.perf_counter()
@@ -174,8 +174,8 @@ def files_to_scores(folder: Path) -> dict[str, Any]:
                 engine.run(to_float(np.stack(images)[:, None]))
             return len(paths) / (time.perf_counter() - start)
 
-        def scored(model: Path = model) -> float:
-            return float(in_process("score", str(model), str(folder / "tiles")))
+        def scored(path: Path = path) -> float:
+            return float(in_process("score", str(path), str(folder / "tiles")))
 
         pairs = [(bare(), scored()) for _ in range(3)]
         rows[name] = {
@@ -197,17 +197,16 @@ def _tiles(folder: Path, copies: int) -> list[Path]:
     return sorted(tiles.iterdir())
 
 
-def score_files(model: str, inputs: str) -> float:
+def score_files(path: str, inputs: str) -> float:
     """Images per second of scoring a folder into a csv table, without the start of the interpreter."""
-    from amiss.results import as_record, result_table
-    from amiss.scoring import score_collection
+    from amiss.report.table import as_record, result_table
 
-    detector = amiss.load(model)
+    model = amiss.load(path)
     collection = amiss.open_images(inputs)
-    detector.score(collection[: detector.scoring_batch_])  # the trial of precisions, and first calls
+    model.score(collection[: model.batch_size])  # the trial of precisions, and first calls
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, result_table(Path(folder) / "scores.csv", {}) as table:
-        for row in score_collection(detector, collection):
+        for row in model.rows(collection):
             table.write(as_record(row))
     return len(collection) / (time.perf_counter() - start)
 

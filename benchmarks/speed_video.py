@@ -24,18 +24,17 @@ from pathlib import Path
 from typing import Any
 
 import amiss
-from amiss import versions
 from amiss.data import Item
-from amiss.detectors import get_method
+from amiss.environment import versions
+from amiss.registry import get_method
 from amiss.report.film import Film
-from amiss.scoring import score_collection
-from amiss.watching import Watcher
+from amiss.service.watching import Watcher
 
 RESULTS = Path(__file__).parent.parent / "results"
 RATE = 25
 #: Frames that models are fitted on, and frames of the film that is scored over and over.
 FITTED, FILMED = 400, 750
-SIZES = ("128x128", "240x360")
+SIZES = {"128x128": (128, 128), "240x360": (240, 360)}
 #: Rows of the table: a method and its settings.
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "frame_difference": ("frame_difference", {}),
@@ -44,7 +43,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "knn": ("knn", {}),
     "bcae1": ("bcae1", {"epochs": 1}),
     "ssa_cae": ("ssa_cae", {"epochs": 1}),
-    "adacl, patches of 30x30": ("adacl", {"patch": "30:25", "foreground": 0.1, "epochs": 1}),
+    "adacl, patches of 30x30": ("adacl", {"patch": (30, 25), "foreground": 0.1, "epochs": 1}),
     **{
         f"recurrent, {cell}, {shape}": (
             "recurrent",
@@ -71,7 +70,7 @@ def fit(row: str, size: str, folder: Path) -> Path:
     frames = amiss.open_images("ucsd-ped2:train")[:FITTED]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it is not meant to learn much
-        detector = get_method(method)(size=size, **settings).fit(frames)
+        detector = get_method(method)(size=SIZES[size], **settings).fit(frames)
     return detector.save(folder / "model.amiss")
 
 
@@ -95,10 +94,10 @@ def decoding(video: str, seconds: float) -> float:
     return _median_rate((item.read() for item in looped(video)), RATE, seconds)
 
 
-def scoring(model: str, video: str, seconds: float) -> float:
+def scoring(path: str, video: str, seconds: float) -> float:
     """Frames a second that are decoded, prepared and scored, once all is warm."""
-    detector = amiss.load(model)
-    return _median_rate(score_collection(detector, looped(video)), detector.scoring_batch_, seconds)
+    model = amiss.load(path)
+    return _median_rate(model.rows(looped(video)), model.batch_size, seconds)
 
 
 def _median_rate(things: Iterator[object], together: int, seconds: float) -> float:

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 
 import amiss
-from amiss import versions
-from amiss.detectors import get_method
-from amiss.detectors.settings import parse_settings
+from amiss.environment import versions
 from amiss.evaluation import evaluate_model
+from amiss.registry import get_method
+from amiss.settings import parse_settings
 
 RESULTS = Path(__file__).parent.parent / "results"
 LINES = RESULTS / "video.jsonl"
@@ -59,7 +59,7 @@ def run(method: str, seed: int, pairs: list[str]) -> dict[str, Any]:
         warnings.simplefilter("ignore")
         detector = kind(seed=seed, **parse_settings(kind, pairs)).fit(f"{DATA}:train")
     fitted = time.perf_counter()
-    metrics = evaluate_model(detector, f"{DATA}:test", repeats=200).metrics
+    metrics = evaluate_model(detector.model_, f"{DATA}:test", repeats=200).metrics
     count = metrics["n_normal"] + metrics["n_anomalous"]
     start_scoring = time.perf_counter()
     detector.score(f"{DATA}:test")

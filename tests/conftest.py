@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 os.environ.setdefault("AMISS_OFFLINE", "1")  # no test fetches a data set
 if "PYTEST_XDIST_WORKER" in os.environ:  # there is a worker for every core
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+#: Tests that stand alone: each is long, and shares nothing with the others of its file.
+_ALONE = ("test_what_a_page_shows_works", "test_every_pair_of_parts_fits_and_scores")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """One worker runs the common checks of a method, which share a fit, and the tests of a file, which share fixtures.
+
+    pytest-xdist's own groups (`--dist loadgroup`) do nothing with pytest 9, as of pytest-xdist 3.8.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            checked = re.search(r"::test_common_check\[\w+-(\w+)\]$", nodeid)
+            if checked:
+                return f"common checks of {checked[1]}"
+            return nodeid if any(name in nodeid for name in _ALONE) else nodeid.partition("::")[0]
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

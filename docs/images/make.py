@@ -20,15 +20,16 @@ from PIL import Image
 import amiss
 from amiss import visual_checks
 from amiss.anomalies.created import CREATORS
-from amiss.anomalies.local import KINDS, LocalAnomalies
+from amiss.anomalies.kinds import LOCAL
+from amiss.anomalies.local import LocalAnomalies
+from amiss.calibration import smoothed
 from amiss.data import Collection
 from amiss.data.preprocessing import to_float
 from amiss.data.protocols import few_labels
-from amiss.detectors import get_method, method_names
-from amiss.detectors.base import Detector
+from amiss.detectors.detector import Detector
 from amiss.detectors.reconstructor import Reconstructor
 from amiss.explain import explainer_names
-from amiss.maps import smoothed
+from amiss.registry import get_method, method_names
 from amiss.report.explained import explained_picture
 
 HERE = Path(__file__).parent
@@ -36,16 +37,16 @@ NORMAL = "fashion-mnist:train:normal=Sneaker:limit=15000"
 #: Settings that make a picture's fit take a minute; nothing is claimed about how well it does.
 QUICK: dict[str, dict[str, Any]] = {
     "located_adacl": {"epochs": 6},
-    "panel": {"told": "located_adacl.epochs=6"},
-    "recurrent": {"epochs": 12, "filters": "16,16,16,24,24", "strides": "1", "recurrent_layers": 1},
-    "g2d": {"filters": "128,64,32", "epochs": 20},
+    "panel": {"told": ("located_adacl.epochs=6",)},
+    "recurrent": {"epochs": 12, "filters": (16, 16, 16, 24, 24), "strides": (1,), "recurrent_layers": 1},
+    "g2d": {"filters": (128, 64, 32), "epochs": 20},
     "alps": {"epochs": 20},
     "deep_svdd": {"epochs": 30},
-    "bcae2": {"epochs": 12, "filters": "32,64,128,128,100"},
-    "ks_cae": {"epochs": 12, "filters": "32,32,64,64,100"},
+    "bcae2": {"epochs": 12, "filters": (32, 64, 128, 128, 100)},
+    "ks_cae": {"epochs": 12, "filters": (32, 32, 64, 64, 100)},
     "aa_cae": {"epochs": 10},
-    "aae": {"epochs": 20, "filters": "32,64,128,64"},
-    "adnl": {"epochs": 20, "filters": "32,64,128,64"},
+    "aae": {"epochs": 20, "filters": (32, 64, 128, 64)},
+    "adnl": {"epochs": 20, "filters": (32, 64, 128, 64)},
 }
 
 
@@ -65,7 +66,7 @@ def labelled(count: int = 300) -> Collection:
     return Collection([*normal, *[item for item in test if item.anomalous][:count]], "fashion-mnist")
 
 
-def fit(name: str, **settings: Any) -> Detector:
+def fit(name: str, **settings: Any) -> Detector[Any]:
     kind = get_method(name)
     given = {"epochs": min(12, kind().epochs or 12), **QUICK.get(name, {}), **settings}
     options = {}
@@ -85,7 +86,7 @@ def draw_method(name: str) -> None:
     rows: list[tuple[str, Any, str]] = [("image", pixels, "gray")]
     if isinstance(detector, Reconstructor):
         prepared = torch.from_numpy(to_float(pixels[:, None]))
-        network: Any = detector.torch_scorer()
+        network: Any = detector.model_.torch_scorer()
         with torch.inference_mode():
             rows.append(("painted", network.network(prepared)[:, 0].numpy(), "gray"))
     if detector.gives_map:
@@ -149,7 +150,7 @@ def draw_explanations() -> None:
     """One image that is amiss, explained in every way that suits BCAE1."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        detector = get_method("bcae1")(epochs=20, filters="32,32,32,48,48").fit(NORMAL)
+        detector = get_method("bcae1")(epochs=20, filters=(32, 32, 32, 48, 48)).fit(NORMAL)
     bags = [item.read() for item in amiss.open_images("fashion-mnist:test:normal=Sneaker:kinds=Bag") if item.anomalous]
     picture = next(bag for bag in bags if detector.predict(bag[None])[0])
     figure = Figure((8.6, 4.6), dpi=110, layout="constrained")
@@ -190,7 +191,7 @@ def draw_local() -> None:
     batch = torch.nn.functional.interpolate(batch, size=(56, 56), mode="bilinear", align_corners=False)
     generator = torch.Generator().manual_seed(5)
     rows = [("normal", batch, torch.zeros_like(batch))]
-    for title, kind, edge in [*((kind, kind, "hard") for kind in KINDS), ("poisson", "paste", "poisson")]:
+    for title, kind, edge in [*((kind, kind, "hard") for kind in LOCAL), ("poisson", "paste", "poisson")]:
         anomalies = LocalAnomalies([kind], [edge])
         if anomalies.needs_bank:
             anomalies.prepare(batch, generator, count=24)

@@ -44,7 +44,7 @@ def test_puzzle_is_a_permutation_of_the_quarters_but_never_the_identity(height: 
     created = puzzle(images, generator())
     top, left = height // 2, width // 2
     corners = [np.s_[:top, :left], np.s_[:top, -left:], np.s_[-top:, :left], np.s_[-top:, -left:]]
-    seen = set()
+    found = set()
     for before, after in zip(images[:, 0].numpy(), created[:, 0].numpy(), strict=True):
         matching = [
             order
@@ -53,8 +53,8 @@ def test_puzzle_is_a_permutation_of_the_quarters_but_never_the_identity(height: 
         ]
         assert len(matching) == 1
         assert matching[0] != (0, 1, 2, 3)
-        seen.add(matching[0])
-    assert len(seen) > 10
+        found.add(matching[0])
+    assert len(found) > 10
 
 
 def test_rotation_is_by_90_or_270_degrees() -> None:

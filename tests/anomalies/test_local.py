@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from torch import Tensor
 
-from amiss.anomalies.local import EDGES, KINDS, LocalAnomalies, described
+from amiss.anomalies.kinds import EDGES, LOCAL
+from amiss.anomalies.local import LocalAnomalies, described
 
 
 def textured(n: int, channels: int, height: int, width: int, seed: int = 0) -> Tensor:
-    """Images with structure at several scales, no two places of which are alike."""
+    """Images with structure at several scales, no two parts of which are alike."""
     rng = np.random.default_rng(seed)
     noise = rng.random((n, channels, height, width))
     blurred = ndimage.gaussian_filter(noise, (0, 0, 3, 3), mode="reflect")
@@ -28,7 +29,7 @@ def generator(seed: int = 0) -> torch.Generator:
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 1000),
-    kind=st.sampled_from(KINDS),
+    kind=st.sampled_from(LOCAL),
     edge=st.sampled_from(EDGES[:2]),
     channels=st.sampled_from([1, 3]),
     height=st.integers(8, 40),
@@ -51,7 +52,7 @@ def test_what_is_marked_has_changed_and_nothing_leaves_the_range(
     assert (near[changed > 0] > 0.01).all(), "a mark where nothing can be seen"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LOCAL)
 def test_most_created_anomalies_can_be_seen_and_are_local(kind: str) -> None:
     images = textured(64, 1, 64, 64)
     created, changed = LocalAnomalies([kind], ["hard"]).create(images, generator())
@@ -100,7 +101,7 @@ def test_poisson_edges_meet_the_image_and_keep_what_lies_outside() -> None:
     blended, changed = anomalies._bank
     created, marked = anomalies.create(images, generator(1))
     assert all(any(torch.equal(one, each) for each in blended) for one in created), "not from the bank"
-    seen = 0
+    checked = 0
     for image, mark in zip(blended, changed, strict=True):
         if not mark.any():
             continue
@@ -111,8 +112,8 @@ def test_poisson_edges_meet_the_image_and_keep_what_lies_outside() -> None:
         border = torch.from_numpy(ndimage.binary_dilation(outline.numpy())) & (untouched > 0)
         if border.sum() > 10 and untouched.max() > 0.1:
             assert untouched[border].mean() < 0.7 * untouched[untouched > 0].max()
-            seen += 1
-    assert seen > 3
+            checked += 1
+    assert checked > 3
     assert marked.shape == (8, 1, 48, 64)
 
 
@@ -128,7 +129,7 @@ def test_the_same_seed_creates_the_same(edges: list[str]) -> None:
     images = textured(6, 1, 32, 32)
 
     def made(seed: int) -> Tensor:
-        anomalies, draw = LocalAnomalies(KINDS, edges), generator(seed)
+        anomalies, draw = LocalAnomalies(LOCAL, edges), generator(seed)
         if anomalies.needs_bank:
             anomalies.prepare(images, draw, count=8)
         return anomalies.create(images, draw)[0]

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from amiss.model_file import load, read_manifest
+from amiss.model.archive import read_manifest
+from amiss.registry import load
 
 Run = Callable[..., Any]
 
@@ -31,7 +32,7 @@ def test_json_is_one_document(run: Run, pictures: Path, quick: tuple[str, ...], 
     assert (decision["false_alarm_rate"], decision["guaranteed"], decision["images_needed"]) == (0.1, True, 9)
     assert "Wrote" in done.err
     assert names(tmp_path) == ["part.amiss"]
-    assert load(out).decision_.threshold == decision["threshold"]
+    assert load(out).decision.threshold == decision["threshold"]
 
 
 def test_same_command_same_scores(
@@ -280,7 +281,7 @@ def test_resume_finishes_what_was_broken_off(
     assert names(folder) == ["p.amiss"]
     run("fit", pictures / "good", "--out", tmp_path / "whole.amiss", *LONG).well()
     first, second = load(folder / "p.amiss"), load(tmp_path / "whole.amiss")
-    assert first.training_["stages"][0]["epochs"] == 4
+    assert first.record.training.stages[0].epochs == 4
     assert first.score(pictures / "new").scores.tolist() == second.score(pictures / "new").scores.tolist()
 
 
@@ -298,7 +299,7 @@ def test_resume_from_a_damaged_checkpoint_is_explained_or_starts_anew(
     if done.code:
         done.failed(1, "resume")
     else:
-        assert load(folder / "p.amiss").training_["stages"][0]["epochs"] == 4
+        assert load(folder / "p.amiss").record.training.stages[0].epochs == 4
 
 
 def test_without_resume_an_old_checkpoint_is_not_used(
@@ -307,7 +308,7 @@ def test_without_resume_an_old_checkpoint_is_not_used(
     folder = tmp_path / "copy"
     shutil.copytree(broken_off[0], folder)
     run("fit", pictures / "good", "--out", folder / "p.amiss", *quick).well()
-    assert load(folder / "p.amiss").training_["stages"][0]["epochs"] == 1
+    assert load(folder / "p.amiss").record.training.stages[0].epochs == 1
     assert names(folder) == ["p.amiss"]
 
 
@@ -315,7 +316,7 @@ def test_without_a_method_a_panel_is_fitted_and_its_members_are_told(run: Run, p
     quickly = ("--epochs", "1", "--set", "told=located_adacl.steps=2;adacl.fewest_steps=2", "--set", "vary=flip")
     done = run("fit", pictures / "good", "--out", tmp_path / "p.amiss", *quickly, "--false-alarm-rate", "0.1").well()
     assert "Panel learnt from 70" in done.out
-    members = load(tmp_path / "p.amiss").members.split(",")
+    members = load(tmp_path / "p.amiss").settings["members"].split(",")
     assert len(members) > 2
     for member in members:
         assert f"  {member}" in done.out

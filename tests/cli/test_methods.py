@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from amiss.detectors import get_method, method_names
-from amiss.detectors.settings import settings_of
+from amiss.registry import get_method, method_names
+from amiss.settings import facts_of, settings_of
 
 Run = Callable[..., Any]
 KEYS = {"name", "title", "paper", "family", "needs", "good_for"}
@@ -32,7 +32,7 @@ def test_one_method_shows_all_its_settings(name: str, run: Run) -> None:
     text = run("methods", name).well().out
     for setting, item in settings_of(get_method(name)).items():
         assert setting in text
-        assert str(item.default).split(",")[0] in text
+        assert facts_of(item).kind.text(item.default).split(",")[0] in text
 
 
 @pytest.mark.parametrize("name", method_names())

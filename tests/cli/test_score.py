@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from amiss.model_file import load
+from amiss.registry import load
 
 Run = Callable[..., Any]
 COLUMNS = ["name", "score", "p_value", "is_anomaly", "error"]
@@ -192,7 +192,7 @@ def test_resume_equals_an_unbroken_run(run: Run, model: Path, mixed: Path, tmp_p
 
 def broken_run(run: Run, model: Path, folder: Path, out: Path, rows: int) -> Path:
     """The partial table of a run that ended after `rows` rows."""
-    from amiss import results
+    from amiss.report import table as results
 
     written = 0
     write = results.ResultTable.write
@@ -374,7 +374,7 @@ def test_heatmaps_of_a_method_without_maps_are_bad_usage(run: Run, model: Path, 
 def test_engines_agree(run: Run, map_model: Path, pictures: Path) -> None:
     from amiss.engines import allowed_difference
 
-    allowed = allowed_difference(load(map_model).calibration_scores_["torch"])
+    allowed = allowed_difference(load(map_model).calibration.scores["torch"])
     scores = {}
     for engine in ("torch", "onnxruntime"):
         rows = run("score", map_model, pictures / "new", "--engine", engine, "--json").well().json["rows"]

@@ -12,7 +12,7 @@ import amiss
 from amiss.data import open_images
 from amiss.data.clips import runs
 from amiss.errors import DataError
-from amiss.evaluation import evaluate_model
+from amiss.evaluation.evaluate import evaluate_model
 from amiss.testing.videos import crossing, write_video
 
 
@@ -81,17 +81,18 @@ def test_only_the_normal_frames_are_learnt_and_their_videos_left_out_of_an_evalu
     for day in range(3):
         write_video(tmp_path / f"{day}.mp4", crossing([1] * 40 + [12] * 50 + [1] * 30, seed=day))
     events(tmp_path, *(f"{day}.mp4,40,89" for day in range(3)))
-    detector = amiss.FrameDifference(false_alarm_rate=0.05).fit(tmp_path)
-    assert sum(detector.splits_[part]["count"] for part in ("train", "stop", "calibrate")) == 3 * 70
-    assert any("150 of 360 frames" in note for note in detector.notes_)
+    model = amiss.FrameDifference(false_alarm_rate=0.05).fit(tmp_path).model_
+    splits = model.record.splits
+    assert sum(part.count for part in (splits.train, splits.stop, splits.calibrate)) == 3 * 70
+    assert any("150 of 360 frames" in note for note in model.record.notes)
     other = tmp_path / "other"
     write_video(other / "x.mp4", crossing([1] * 40 + [12] * 30, seed=9))
-    metrics = evaluate_model(detector, events(other, "x.mp4,40,69,run", head="video,start,end,kind")).metrics
+    metrics = evaluate_model(model, events(other, "x.mp4,40,69,run", head="video,start,end,kind")).metrics
     assert metrics["auroc"]["value"] > 0.9
     assert metrics["events"]["labelled"] == metrics["events"]["detected"] == 1
     assert metrics["kinds"].keys() == {"run"}
     with pytest.raises(DataError, match="fitted on them"):
-        evaluate_model(detector, [tmp_path])
+        evaluate_model(model, [tmp_path])
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import pytest
 
 import amiss
 from amiss.detectors.reconstructor import Reconstructor
-from amiss.detectors.settings import settings_of
 from amiss.errors import DegenerateTrainingWarning
 from amiss.metrics import Ranking
+from amiss.settings import facts_of, settings_of
 from amiss.testing import task
 
 SLOTS = ("network", "gate", "conv", "post", "code", "loss", "negative", "svdd", "corruption", "score", "patch")
@@ -23,8 +23,8 @@ QUICK = {"filters": "16,16,8", "epochs": 1, "negative_epochs": 1, "svdd_epochs":
 def values(slot: str) -> tuple[str, ...]:
     if slot == "patch":
         return ("none", "12:4")
-    choices: tuple[str, ...] = settings_of(Reconstructor)[slot].metadata["choices"]
-    return choices
+    facts = facts_of(settings_of(Reconstructor)[slot])
+    return tuple(facts.kind.text(choice) for choice in facts.choices or ())
 
 
 def pairwise() -> list[dict[str, str]]:

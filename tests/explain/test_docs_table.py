@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from amiss.detectors import get_method, method_names
 from amiss.explain import explainer_names
 from amiss.explain.relevance import explained_network
+from amiss.registry import get_method, method_names
 
 PAGE = (Path(__file__).parents[2] / "docs" / "explanations.md").read_text(encoding="utf-8")
 

@@ -12,13 +12,13 @@ import pytest
 import amiss
 from amiss import KNN, PCA, FrameDifference
 from amiss.data.preprocessing import to_float
-from amiss.detectors.base import Detector
+from amiss.detectors.detector import Detector
 from amiss.errors import DataError, UsageError
 from amiss.explain import explainer_names, get_explainer
-from amiss.explain.base import Question
+from amiss.explain.explainer import Question
+from amiss.explain.explainers.occlusion import sliding
 from amiss.explain.filling import filling
 from amiss.explain.images import explain_collection
-from amiss.explain.occlusion import sliding
 from amiss.explain.superpixels import attributed, superpixels
 from amiss.testing import task
 
@@ -66,10 +66,10 @@ def test_a_planted_spot_is_found(detector: Detector, spotted: np.ndarray, name: 
 def test_the_scorer_in_use_stays_where_it_is() -> None:
     """What scores on a GPU goes on there; `meta` stands in for a device here."""
     detector = amiss.BCAE1(epochs=1, filters="4,4").fit(task().normal)
-    scorer = detector.torch_scorer()
-    detector._scorer = scorer.to("meta")
+    scorer = detector.model_.torch_scorer()
+    elsewhere = detector.model_.with_scorer(scorer.to("meta"))
     with pytest.raises(NotImplementedError, match="meta"):  # a copy of nothing cannot be moved
-        detector.torch_scorer()
+        elsewhere.torch_scorer()
     assert {value.device.type for value in scorer.state_dict().values()} == {"meta"}
 
 
@@ -82,7 +82,7 @@ def test_the_smallest_rectangle_makes_it_normal(detector: Detector, spotted: np.
     assert region.height * region.width < 64
     assert region.mask(found.map.shape)[3:7, 9:13].mean() > 0.5
     image = prepared(detector, spotted)
-    question = Question(detector, image, filling(detector, image, "auto"))
+    question = Question(detector.model_, image, filling(detector.model_, image, "auto"))
     smaller = [
         (region.top + 1, region.left, region.height - 1, region.width),
         (region.top, region.left, region.height - 1, region.width),
@@ -118,7 +118,7 @@ def test_the_thesis_rectangle_raises_the_score_most(detector: Detector) -> None:
 def test_occlusion_is_the_mean_loss_of_the_windows_over_a_place(detector: Detector, spotted: np.ndarray) -> None:
     found = detector.explain(spotted, "occlusion", window=0.5, overlap=0.5)
     image = prepared(detector, spotted)
-    question = Question(detector, image, filling(detector, image, "auto"))
+    question = Question(detector.model_, image, filling(detector.model_, image, "auto"))
     base = detector.engine_.run(image[None]).scores[0]
     for row, column in ((0, 0), (5, 10), (15, 3)):
         losses = []
@@ -134,7 +134,7 @@ def test_shap_gives_shapley_values(detector: Detector, spotted: np.ndarray) -> N
     from captum.attr import KernelShap
 
     image = prepared(detector, spotted)
-    question = Question(detector, image, filling(detector, image, "auto"))
+    question = Question(detector.model_, image, filling(detector.model_, image, "auto"))
     parts = np.add.outer(np.arange(SIDE) // 8 * 2, np.arange(SIDE) // 8)  # quarters
     found = attributed(KernelShap, question, parts, 2000, 0)
 
@@ -202,7 +202,7 @@ def test_lime_is_ridge_regression_in_which_near_samples_count_more(detector: Det
     image = prepared(detector, spotted)
     parts = superpixels(image, 6)
     count = int(parts.max()) + 1
-    question = Question(detector, image, filling(detector, image, "auto"))
+    question = Question(detector.model_, image, filling(detector.model_, image, "auto"))
     left = np.array(list(itertools.product((0, 1), repeat=count)))
     scores = question.without(~row.astype(bool)[parts] for row in left) / question.unit
     distances = 1 - np.sqrt(left.mean(axis=1))
@@ -217,30 +217,30 @@ def test_lime_is_ridge_regression_in_which_near_samples_count_more(detector: Det
 def test_the_difference_asks_nothing(detector: Detector, spotted: np.ndarray) -> None:
     found = detector.explain(spotted, "difference")
     image = prepared(detector, spotted)
-    np.testing.assert_allclose(found.map, np.abs(image - filling(detector, image, "auto"))[0], rtol=1e-6)
+    np.testing.assert_allclose(found.map, np.abs(image - filling(detector.model_, image, "auto"))[0], rtol=1e-6)
     assert (found.passes, found.filled) == (0, "nearest")
 
 
 @pytest.mark.parametrize("kind", ["nearest", "mean"])
 def test_fillings(detector: Detector, spotted: np.ndarray, kind: str) -> None:
     image = prepared(detector, spotted)
-    made = filling(detector, image, kind)
-    normal = to_float(detector.reference_images())
+    made = filling(detector.model_, image, kind)
+    normal = to_float(detector.model_.reference)
     if kind == "mean":
         np.testing.assert_allclose(made, normal.mean(axis=0), rtol=1e-5)
     else:
         assert min(float(np.abs(made - each).max()) for each in normal) == 0
     with pytest.raises(UsageError, match="no reconstruction"):
-        filling(KNN().fit(flat(40)), image, "reconstruction")
+        filling(KNN().fit(flat(40)).model_, image, "reconstruction")
     with pytest.raises(UsageError, match="patches or features"):
-        filling(KNN(patch="8").fit(flat(40)), image, "reconstruction")
+        filling(KNN(patch="8").fit(flat(40)).model_, image, "reconstruction")
 
 
 def test_a_reconstruction_is_what_an_autoencoder_expects() -> None:
     detector = amiss.BCAE1(epochs=1, filters="4,4").fit(task().normal).use_engine("torch")
     image = prepared(detector, task().unseen[-1])
-    made = filling(detector, image, "auto")
-    network = detector.torch_scorer().network
+    made = filling(detector.model_, image, "auto")
+    network = detector.model_.torch_scorer().network
     import torch
 
     with torch.no_grad():
@@ -278,7 +278,7 @@ def test_many_images_and_those_that_cannot_be_read(detector: Detector, spotted: 
     told: list[tuple[int, int]] = []
     found = list(
         explain_collection(
-            detector,
+            detector.model_,
             collection,
             explainer,
             total=5,
@@ -290,7 +290,7 @@ def test_many_images_and_those_that_cannot_be_read(detector: Detector, spotted: 
     assert told[-1] == (5, 5)
     strangest = list(
         explain_collection(
-            detector,
+            detector.model_,
             collection,
             explainer,
             most=1,

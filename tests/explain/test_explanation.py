@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from amiss.data.preprocessing import Preprocessing
+from amiss.explain.explainers.occlusion import sliding
 from amiss.explain.explanation import Explanation, Region, Replaced, regions_of, standing_out, where
-from amiss.explain.occlusion import sliding
 from amiss.report.explained import explained_picture
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from amiss import ADACL, BCAE1, G2D
-from amiss.detectors.base import Detector
+from amiss.detectors.detector import Detector
 from amiss.errors import UsageError
-from amiss.explain.lrp import LRP
+from amiss.explain.explainers.lrp import LRP
 from amiss.explain.relevance import Reconstruction, SquaredError, _chain, explained_network, relevance
 from amiss.networks.autoencoder import Autoencoder, ReconstructionScorer
 from amiss.networks.gates import SoftAttention, SoftmaxSoftAttention
@@ -75,8 +77,8 @@ def test_a_bias_absorbs_its_share() -> None:
 
 
 @pytest.mark.parametrize("network", ["bcae1", "pooled", "dcgan"])
-@pytest.mark.parametrize(("gate", "post"), [("none", "none"), ("sa", "se"), ("ssa", "none")])
-def test_an_autoencoder_without_biases_conserves_its_error(network: str, gate: str, post: str) -> None:
+@pytest.mark.parametrize(("gate", "post"), [(None, None), ("sa", "se"), ("ssa", None)])
+def test_an_autoencoder_without_biases_conserves_its_error(network: str, gate: str | None, post: str | None) -> None:
     torch.manual_seed(0)
     made = Autoencoder((1, 32, 32), network=network, filters=(8, 8, 12), gate=gate, post=post)
     scorer = ReconstructionScorer(without_biases(made)).eval()
@@ -159,7 +161,7 @@ def test_patches_are_explained_where_the_score_comes_from() -> None:
     detector = fitted(ADACL, patch="8:4", fewest_steps=5)
     image = task().unseen[-1]
     found = detector.explain(image, "lrp")
-    scorer = detector.torch_scorer()
+    scorer = detector.model_.torch_scorer()
     prepared = torch.from_numpy(detector.preprocessing_.prepare(image)).float() / 255
     patches, corners = scorer.cut(prepared)
     with torch.no_grad():
@@ -180,6 +182,6 @@ def test_patches_are_explained_where_the_score_comes_from() -> None:
         (lambda: fitted(G2D, filters="8", detector_epochs=1, generators=1).use_engine("onnxruntime"), "engine=torch"),
     ],
 )
-def test_what_has_no_rule_is_refused_clearly(detector: object, why: str) -> None:
+def test_what_has_no_rule_is_refused_clearly(detector: Callable[[], Detector], why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        LRP().check(detector())
+        LRP().check(detector().model_)

@@ -15,9 +15,9 @@ import amiss
 from amiss import BCAE1, PCA, FrameDifference
 from amiss.data import Collection
 from amiss.errors import DataError, UsageError
-from amiss.explain.base import Attribution, Question
+from amiss.explain.explainer import Attribution, Question
+from amiss.explain.explainers.residual import Residual
 from amiss.explain.measure import measure_explanations
-from amiss.explain.residual import Residual
 from amiss.metrics.explanations import area_above, found_places, rank_correlation
 from amiss.testing.videos import crossing
 
@@ -83,7 +83,7 @@ def test_good_explanations_measure_well(tree: Path) -> None:
     detector = PCA(false_alarm_rate=0.05).fit(tree)
     told: list[int] = []
     rows = measure_explanations(
-        detector,
+        detector.model_,
         amiss.open_images(tree, "eval"),
         ["residual", "occlusion"],
         images=4,
@@ -104,13 +104,13 @@ def test_good_explanations_measure_well(tree: Path) -> None:
 def test_an_explanation_that_ignores_the_weights_is_called_out(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     detector = BCAE1(epochs=2, filters="8,8").fit(tree)
     collection = amiss.open_images(tree, "eval")
-    (honest,) = measure_explanations(detector, collection, ["residual"], images=3)
+    (honest,) = measure_explanations(detector.model_, collection, ["residual"], images=3)
 
     def brightness(self: Residual, question: Question) -> Attribution:
         return Attribution(question.image.mean(axis=0))
 
     monkeypatch.setattr(Residual, "attribute", brightness)
-    (indifferent,) = measure_explanations(detector, collection, ["residual"], images=3)
+    (indifferent,) = measure_explanations(detector.model_, collection, ["residual"], images=3)
     assert indifferent["shuffled"] == pytest.approx(1)
     assert indifferent["indifferent"]
     assert honest["shuffled"] < 0.99
@@ -139,7 +139,7 @@ def test_clips_are_those_of_scoring() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Residual, "attribute", told)
-        measure_explanations(detector, Collection(frames, "hall"), ["residual"], images=4)
+        measure_explanations(detector.model_, Collection(frames, "hall"), ["residual"], images=4)
     scores = detector.score(crossing(steps)[None]).scores[20:24]
     assert {float(score) for score in scores} <= set(seen)
 
@@ -148,17 +148,17 @@ def test_anomalies_that_cannot_be_read_are_counted(tree: Path, tmp_path: Path) -
     detector = PCA().fit(tree)
     shutil.copytree(tree, tmp_path / "tree")
     (tmp_path / "tree/test/spot/2.png").write_bytes(b"no picture")
-    (row,) = measure_explanations(detector, amiss.open_images(tmp_path / "tree", "eval"), ["residual"])
+    (row,) = measure_explanations(detector.model_, amiss.open_images(tmp_path / "tree", "eval"), ["residual"])
     assert (row["images"], row["unreadable"]) == (5, 1)
 
 
 def test_all_means_all_that_suit(tree: Path) -> None:
     detector = PCA().fit(tree)
     names = [row["explainer"] for row in measure_explanations(
-        detector, amiss.open_images(tree, "eval"), ["all"], images=1)]  # fmt: skip
+        detector.model_, amiss.open_images(tree, "eval"), ["all"], images=1)]  # fmt: skip
     assert "residual" in names
     assert "lrp" not in names
     with pytest.raises(UsageError, match="LRP has no rule"):
-        measure_explanations(detector, amiss.open_images(tree, "eval"), ["lrp"])
+        measure_explanations(detector.model_, amiss.open_images(tree, "eval"), ["lrp"])
     with pytest.raises(DataError, match="no labelled anomaly"):
-        measure_explanations(detector, amiss.open_images(tree, "eval").normal, ["all"])
+        measure_explanations(detector.model_, amiss.open_images(tree, "eval").normal, ["all"])

@@ -28,28 +28,28 @@ def test_attention_equals_loops() -> None:
     q, k, v = projected[:keys], projected[keys : 2 * keys], projected[2 * keys :]
     dk, dv = keys // heads, values // heads
     attended = np.zeros((values, rows, columns))
-    places = [(row, column) for row in range(rows) for column in range(columns)]
+    positions = [(row, column) for row in range(rows) for column in range(columns)]
     for head in range(heads):
         mine, shown = slice(head * dk, (head + 1) * dk), slice(head * dv, (head + 1) * dv)
-        for row, column in places:
+        for row, column in positions:
             query = q[mine, row, column] / math.sqrt(dk)
             logits = np.array(
                 [
                     query @ k[mine, r, c]
                     + query @ row_offsets[r - row + rows - 1]
                     + query @ column_offsets[c - column + columns - 1]
-                    for r, c in places
+                    for r, c in positions
                 ]
             )
             weights = np.exp(logits - logits.max())
             weights /= weights.sum()
-            attended[shown, row, column] = sum(w * v[shown, r, c] for w, (r, c) in zip(weights, places, strict=True))
+            attended[shown, row, column] = sum(w * v[shown, r, c] for w, (r, c) in zip(weights, positions, strict=True))
     expected = np.einsum("oi,irc->orc", mixing[0], attended) + mixing[1][:, None, None]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_a_shifted_query_sees_shifted_offsets() -> None:
-    """Queries that are alike everywhere: a logit then hangs on what lies between two places, not on where they are."""
+def test_a_shifted_query_gets_shifted_offsets() -> None:
+    """Queries that are alike everywhere: a logit then depends on the offset between two positions alone."""
     torch.manual_seed(0)
     rows, columns = 5, 4
     attention = Attention2d(3, 6, 6, 2, (rows, columns), (rows, columns))
@@ -71,7 +71,7 @@ def test_every_image_attends_to_itself_alone() -> None:
         torch.testing.assert_close(together, layer(features.contiguous(memory_format=torch.channels_last)))
 
 
-def test_far_places_reach_each_other_through_attention_alone() -> None:
+def test_far_positions_reach_each_other_through_attention_alone() -> None:
     torch.manual_seed(0)
     layer = AttentionConv2d(1, 32, (3, 3), (1, 1), (1, 1), (21, 13), *depths(32), (21, 13)).eval()
     features = torch.rand(1, 1, 21, 13)
@@ -99,9 +99,9 @@ def test_weights_sum_to_one_on_a_bounded_grid() -> None:
     attention = Attention2d(4, 8, 8, 4, (50, 33), (25, 17))
     weights = attention.weights(torch.rand(2, 4, 50, 33))
     assert max(attention.grid) <= 8
-    places = attention.grid[0] * attention.grid[1]
-    assert weights.shape == (2, 4, places, places)
-    torch.testing.assert_close(weights.sum(dim=3), torch.ones(2, 4, places))
+    positions = attention.grid[0] * attention.grid[1]
+    assert weights.shape == (2, 4, positions, positions)
+    torch.testing.assert_close(weights.sum(dim=3), torch.ones(2, 4, positions))
     assert attention(torch.rand(2, 4, 50, 33)).shape == (2, 8, 25, 17)
 
 
@@ -113,7 +113,7 @@ def test_depths_divide_into_heads(channels: int) -> None:
     assert (values == 0) == (channels < 16)
 
 
-def test_layers_have_the_places_they_promise() -> None:
+def test_layers_have_the_output_size_they_promise() -> None:
     down = AttentionConv2d(3, 32, (3, 3), (2, 2), (1, 1), (9, 10), *depths(32), (17, 20))
     assert down(torch.rand(2, 3, 17, 20)).shape == (2, 32, 9, 10)
     up = AttentionConvTranspose2d(32, 16, (3, 3), (2, 2), (1, 1), (0, 1), (17, 20), *depths(16), (9, 10))
@@ -121,7 +121,7 @@ def test_layers_have_the_places_they_promise() -> None:
 
 
 def test_exports_with_any_number_of_images() -> None:
-    """Place by place; blocks do not divide the sides, so those at the edge are smaller, and no factor resizes them."""
+    """Blocks do not divide the sides, so those at the edge are smaller, and no factor resizes them."""
 
     class Scorer(torch.nn.Module):
         def __init__(self) -> None:

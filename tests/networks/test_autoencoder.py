@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from amiss.networks.autoencoder import CONVOLUTIONS, GATES, NETWORKS, POSTS, Autoencoder, ReconstructionScorer, plan
+from amiss.networks.autoencoder import Autoencoder, ReconstructionScorer, plan
+from amiss.networks.parts import CONVOLUTIONS, GATES, NETWORKS, POSTS
 
 FILTERS = {"bcae1": (8, 8, 8, 12, 12), "bcae2": (8, 8, 8, 12, 10), "pooled": (8, 8, 8, 6), "dcgan": (8, 8, 8, 6)}
 
@@ -49,9 +50,9 @@ def test_alps_layers() -> None:
 def test_any_size_comes_back(network: str, height: int, width: int, channels: int) -> None:
     autoencoder = Autoencoder((channels, height, width), network=network, filters=FILTERS[network]).eval()
     with torch.no_grad():
-        painted = autoencoder(torch.rand(2, channels, height, width))
-    assert painted.shape == (2, channels, height, width)
-    assert 0 <= painted.min() <= painted.max() <= 1
+        reconstructed = autoencoder(torch.rand(2, channels, height, width))
+    assert reconstructed.shape == (2, channels, height, width)
+    assert 0 <= reconstructed.min() <= reconstructed.max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -76,17 +77,17 @@ def test_layers_next_to_the_code_stay_plain() -> None:
 
 
 def test_receptive_field_reaches_as_far_as_the_layers_say() -> None:
-    """A code place of BCAE1 at 128x128 sees 79 pixels a side: 3x3 at strides 1, 2, 4, 8 and 4x4 at 16."""
+    """A code position of BCAE1 at 128x128 covers 79 pixels a side: 3x3 at strides 1, 2, 4, 8 and 4x4 at 16."""
     torch.manual_seed(0)
     network = Autoencoder((1, 128, 128)).eval()
     image = torch.rand(1, 1, 128, 128, requires_grad=True)
     network.encode(image)[0, :, 1, 1].sum().backward()
     assert image.grad is not None
-    seen = image.grad[0, 0].abs().sum(dim=0).nonzero()
+    field = image.grad[0, 0].abs().sum(dim=0).nonzero()
     expected = 1 + sum(2 * 2**layer for layer in range(4)) + 3 * 16
-    assert expected - 2 <= seen.max() - seen.min() + 1 <= expected
+    assert expected - 2 <= field.max() - field.min() + 1 <= expected
     layers = plan((1, 128, 128), "bcae1", (64, 64, 64, 96, 96)).encoder
-    assert [layer.places[0] for layer in layers] == [63, 31, 15, 7, 4]
+    assert [layer.outside[0] for layer in layers] == [63, 31, 15, 7, 4]
 
 
 def test_scores_of_every_path() -> None:

@@ -10,8 +10,10 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from amiss.engines.onnx_engine import OnnxEngine
 from amiss.errors import UsageError
-from amiss.networks.backbone import Backbone, Features
+from amiss.export.onnx_graph import export_onnx
+from amiss.networks.backbone import Backbone, BackboneScorer, Features
 from amiss.testing.common import small_backbone
 
 
@@ -46,13 +48,13 @@ def test_levels_meet_on_the_finest_grid_and_normal_images_lie_between_0_and_1() 
     features = Features(Backbone(small_backbone()), (1, 24, 20))
     assert features.shape == (14, 12, 10)
     images = torch.rand(40, 1, 24, 20, generator=torch.Generator().manual_seed(0))
-    features.settle(images.split(16))
-    seen = features(images)
-    assert seen.shape == (40, 14, 12, 10)
-    inside = ((seen >= 0) & (seen <= 1)).float().mean(dim=(0, 2, 3))
+    features.fit_scale(images.split(16))
+    scaled = features(images)
+    assert scaled.shape == (40, 14, 12, 10)
+    inside = ((scaled >= 0) & (scaled <= 1)).float().mean(dim=(0, 2, 3))
     assert inside.min() > 0.99
-    dead = (seen == 0).all(dim=0).all(dim=1).all(dim=1)  # a rectified channel that never answers
-    assert (seen.amax(dim=(0, 2, 3))[~dead] > 0.5).all()
+    dead = (scaled == 0).all(dim=0).all(dim=1).all(dim=1)  # a rectified channel that never answers
+    assert (scaled.amax(dim=(0, 2, 3))[~dead] > 0.5).all()
     assert dead.sum() <= 1
 
 
@@ -96,3 +98,29 @@ def test_what_is_no_backbone_is_named(content: bytes, word: str, tmp_path: Path)
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(UsageError, match=r"features=no/such\.onnx"):
         Backbone.read("no/such.onnx")
+
+
+class Student(torch.nn.Module):
+    """A head that sees the image beside its features: how far a student is from its teacher."""
+
+    sees_image = True
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.student = torch.nn.Conv2d(3, channels, 3, stride=2, padding=1)
+
+    def forward(self, features: torch.Tensor, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        distances = (self.student(image) - features).square().mean(dim=1)
+        return {"score": distances.amax(dim=(1, 2)), "map": distances}
+
+
+def test_a_head_may_see_the_image_too_and_is_exported_with_it() -> None:
+    features = Features(Backbone(small_backbone()), (3, 24, 20))
+    scorer = BackboneScorer(features, Student(14), (24, 20)).eval()
+    images = torch.rand(3, 3, 24, 20)
+    with torch.no_grad():
+        expected = scorer(images)
+    assert expected["map"].shape == (3, 24, 20)
+    found = OnnxEngine(export_onnx(scorer, (3, 24, 20))).run(images.numpy())
+    np.testing.assert_allclose(found.scores, expected["score"], rtol=1e-4)
+    np.testing.assert_allclose(found.maps, expected["map"], rtol=1e-3, atol=1e-4)

@@ -9,9 +9,9 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import OneClassSVM
 
 import amiss
+from amiss.calibration.maps import smoothed
 from amiss.data.preprocessing import to_float
-from amiss.maps import smoothed
-from amiss.networks.neighbours import Neighbours, Small
+from amiss.networks.neighbours import Downsampled, Neighbours
 from amiss.networks.statistics import EdgeStrength, PixelStatistics, smooth
 from amiss.testing import fitted, task
 
@@ -43,9 +43,9 @@ def test_pixel_zscore_equals_numpy() -> None:
 
 def test_largest_is_that_of_the_smoothed_map() -> None:
     scorer = PixelStatistics((1, 20, 20), 0.05, "largest")
-    answer = scorer(torch.rand(3, 1, 20, 20))
-    expected = smoothed(answer["map"].numpy()).reshape(3, -1).max(axis=1)
-    np.testing.assert_allclose(answer["score"].numpy(), expected, rtol=1e-5)
+    output = scorer(torch.rand(3, 1, 20, 20))
+    expected = smoothed(output["map"].numpy()).reshape(3, -1).max(axis=1)
+    np.testing.assert_allclose(output["score"].numpy(), expected, rtol=1e-5)
 
 
 def test_pca_equals_scikit_learn() -> None:
@@ -69,28 +69,30 @@ def test_ocsvm_equals_scikit_learn() -> None:
 
 
 def test_small_images_are_block_means() -> None:
-    small = Small((1, 64, 40), 32)
+    small = Downsampled((1, 64, 40), 32)
     image = torch.rand(2, 1, 64, 40)
     assert small.shape == (1, 32, 20)
     expected = image.numpy().reshape(2, 1, 32, 2, 20, 2).mean(axis=(3, 5))
     np.testing.assert_allclose(small(image).numpy(), expected, rtol=1e-5)
-    assert Small((1, 33, 70), 32)(torch.rand(1, 1, 33, 70)).shape == (1, *Small((1, 33, 70), 32).shape)
+    assert Downsampled((1, 33, 70), 32)(torch.rand(1, 1, 33, 70)).shape == (1, *Downsampled((1, 33, 70), 32).shape)
 
 
 def test_a_kept_image_is_its_own_neighbour() -> None:
     scorer = Neighbours((1, 12, 12), 32, 1)
     images = torch.rand(9, 1, 12, 12)
-    scorer.remember(scorer.small(images))
-    answer = scorer(images)
-    torch.testing.assert_close(answer["score"], torch.zeros(9), atol=2e-3, rtol=0)
-    torch.testing.assert_close(answer["map"], torch.zeros(9, 12, 12), atol=1e-6, rtol=0)
+    scorer.fit(scorer.downsample(images))
+    output = scorer(images)
+    torch.testing.assert_close(output["score"], torch.zeros(9), atol=2e-3, rtol=0)
+    torch.testing.assert_close(output["map"], torch.zeros(9, 12, 12), atol=1e-6, rtol=0)
 
 
 def test_an_edge_is_where_the_step_is() -> None:
     image = torch.zeros(1, 1, 16, 16)
     image[..., 8:] = 1.0
-    places = EdgeStrength()(image)["map"][0]
-    assert places[:, :5].max() == 0  # neither far from the step nor at the border
-    assert places[:, 12:].max() == 0
-    assert set(places.argmax(dim=1).tolist()) <= {7, 8}
-    np.testing.assert_allclose(places[5, 7:9].max().item(), 1 / 3, rtol=1e-5)  # smoothed over 3, slope over 2 pixels
+    anomaly_map = EdgeStrength()(image)["map"][0]
+    assert anomaly_map[:, :5].max() == 0  # neither far from the step nor at the border
+    assert anomaly_map[:, 12:].max() == 0
+    assert set(anomaly_map.argmax(dim=1).tolist()) <= {7, 8}
+    np.testing.assert_allclose(
+        anomaly_map[5, 7:9].max().item(), 1 / 3, rtol=1e-5
+    )  # smoothed over 3, slope over 2 pixels

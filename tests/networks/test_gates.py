@@ -15,7 +15,7 @@ GATES = (SoftAttention, SoftmaxSoftAttention)
 
 
 def flat(gate: SoftAttention, level: float) -> SoftAttention:
-    """The gate with features that are `level` at every place."""
+    """The gate with features that are `level` at every pixel."""
     convolution = gate.features[1]
     assert isinstance(convolution, nn.Conv2d)
     nn.init.zeros_(convolution.weight)
@@ -47,7 +47,7 @@ def test_ssa_scales_every_channel_alone() -> None:
 @pytest.mark.parametrize("side", [6, 33, 128])
 @pytest.mark.parametrize("level", [0.1, -1.0, 3.0])
 def test_rounding_is_no_contrast(side: int, level: float) -> None:
-    """Sums over long sides differ in their last digits; scaled up, they would paint stripes from 0.3 to 1."""
+    """Sums over long sides differ in their last digits; scaled up, they would draw stripes from 0.3 to 1."""
     gate = flat(SoftmaxSoftAttention(1), level)
     image = torch.rand(2, 1, side, side + 1, requires_grad=True)
     assert (gate.attention_map(image) == 1).all()

@@ -36,7 +36,7 @@ def test_weights_sum_to_one_and_small_ones_vanish(seed: int, items: int, channel
 
 
 @pytest.mark.parametrize("items", [2, 7, 100, 2000])
-def test_a_place_of_zeros_recalls_the_mean_item(items: int) -> None:
+def test_a_position_of_zeros_recalls_the_mean_item(items: int) -> None:
     """Whether 1/N computed twice is above or under itself must not decide between that and nothing."""
     memory = Memory(items, 3)
     code = torch.zeros(1, 3, 1, 1, requires_grad=True)
@@ -58,7 +58,7 @@ def test_a_code_equal_to_one_of_unlike_items_recalls_it(items: int) -> None:
             assert addressing_entropy(memory.addressing(code)).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_every_place_recalls_alone() -> None:
+def test_every_position_recalls_alone() -> None:
     torch.manual_seed(0)
     memory = Memory(12, 4)
     code = torch.randn(3, 4, 2, 5)

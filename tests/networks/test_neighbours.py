@@ -16,7 +16,7 @@ from sklearn.svm import OneClassSVM
 from torch import Tensor, nn
 
 from amiss.export.onnx_graph import export_onnx
-from amiss.networks.neighbours import Neighbours, Small, SupportVectors
+from amiss.networks.neighbours import Downsampled, Neighbours, SupportVectors
 
 ODD = (3, 37, 21)
 
@@ -27,13 +27,13 @@ def random_images(count: int, shape: tuple[int, int, int], seed: int = 0) -> Ten
 
 def neighbours(shape: tuple[int, int, int], side: int, count: int, kept: Tensor) -> Neighbours:
     scorer = Neighbours(shape, side, count)
-    scorer.remember(scorer.small(kept))
+    scorer.fit(scorer.downsample(kept))
     return scorer.eval()
 
 
 def support_vectors(seed: int = 0) -> tuple[SupportVectors, OneClassSVM, PCA]:
     scorer = SupportVectors(ODD, 16)
-    small = scorer.small(random_images(80, ODD, seed)).flatten(1).numpy()
+    small = scorer.downsample(random_images(80, ODD, seed)).flatten(1).numpy()
     principal = PCA(8).fit(small)
     machine = OneClassSVM(nu=0.3, gamma=0.7).fit(principal.transform(small))
     learnt = {
@@ -44,7 +44,7 @@ def support_vectors(seed: int = 0) -> tuple[SupportVectors, OneClassSVM, PCA]:
         "gamma": machine.gamma,
         "intercept": machine.intercept_[0],
     }
-    scorer.keep(**{name: torch.as_tensor(value).float() for name, value in learnt.items()})
+    scorer.set_buffers(**{name: torch.as_tensor(value).float() for name, value in learnt.items()})
     return scorer.eval(), machine, principal
 
 
@@ -52,7 +52,7 @@ def support_vectors(seed: int = 0) -> tuple[SupportVectors, OneClassSVM, PCA]:
 @given(st.integers(2, 80), st.integers(2, 80), st.integers(2, 40))
 def test_no_side_is_longer_than_asked(height: int, width: int, side: int) -> None:
     image = random_images(1, (2, height, width))
-    small = Small((2, height, width), side)
+    small = Downsampled((2, height, width), side)
     made = small(image)
     assert made.shape[1:] == small.shape
     assert max(small.shape[1:]) <= side
@@ -74,25 +74,25 @@ def test_distances_are_scikit_learns(kept: int, count: int, seed: int) -> None:
 
 def test_a_kept_image_is_at_no_distance() -> None:
     kept = 0.9 + 0.1 * random_images(50, (3, 32, 32))  # far from zero, where rounding would show
-    answers = neighbours((3, 32, 32), 32, 1, kept)(kept)
-    torch.testing.assert_close(answers["score"], torch.zeros(50))
-    torch.testing.assert_close(answers["map"], torch.zeros(50, 32, 32))
+    outputs = neighbours((3, 32, 32), 32, 1, kept)(kept)
+    torch.testing.assert_close(outputs["score"], torch.zeros(50))
+    torch.testing.assert_close(outputs["map"], torch.zeros(50, 32, 32))
 
 
 def test_the_map_shows_where_the_nearest_differs() -> None:
     kept = random_images(20, ODD)
     changed = kept[3:4].clone()
     changed[:, :, 30:, 14:] = 1 - changed[:, :, 30:, 14:].round()
-    places = neighbours(ODD, 16, 3, kept)(changed)["map"]
-    assert places.shape == (1, *ODD[1:])
-    assert places[0, 31:, 16:].mean() > 0.01
-    assert places[0, :26].max() < 1e-6
+    anomaly_map = neighbours(ODD, 16, 3, kept)(changed)["map"]
+    assert anomaly_map.shape == (1, *ODD[1:])
+    assert anomaly_map[0, 31:, 16:].mean() > 0.01
+    assert anomaly_map[0, :26].max() < 1e-6
 
 
 def test_decisions_are_scikit_learns() -> None:
     scorer, machine, principal = support_vectors()
     new = random_images(30, ODD, seed=1)
-    embedded = principal.transform(scorer.small(new).flatten(1).numpy())
+    embedded = principal.transform(scorer.downsample(new).flatten(1).numpy())
     np.testing.assert_allclose(scorer(new)["score"], -machine.decision_function(embedded), atol=1e-4)
 
 

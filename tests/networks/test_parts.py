@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from amiss.networks.autoencoder import Autoencoder
-from amiss.networks.codes import CODES, DistortedCode, make_code
+from amiss.networks.codes import DistortedCode, make_code
 from amiss.networks.gates import SoftAttention, SoftmaxSoftAttention
 from amiss.networks.memory import Memory, addressing_entropy
+from amiss.networks.parts import CODES
 from amiss.networks.squeeze_excitation import SqueezeExcitation
 
 
@@ -98,8 +99,8 @@ def test_memory_equals_numpy() -> None:
     memory = Memory(5, 4)
     code = torch.randn(2, 4, 2, 3)
     items = memory.items.detach().numpy()
-    places = code.numpy().reshape(2, 4, 6).transpose(0, 2, 1)
-    unit = places / np.linalg.norm(places, axis=2, keepdims=True)
+    queries = code.numpy().reshape(2, 4, 6).transpose(0, 2, 1)
+    unit = queries / np.linalg.norm(queries, axis=2, keepdims=True)
     weights = softmax(unit @ (items / np.linalg.norm(items, axis=1, keepdims=True)).T, 2)
     above = weights - 1 / 5
     kept = np.maximum(above, 0) * weights / (np.abs(above) + 1e-12)

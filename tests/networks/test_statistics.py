@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from sklearn.decomposition import PCA
 
-from amiss.maps import smoothed
+from amiss.calibration.maps import smoothed
 from amiss.networks.statistics import EdgeStrength, PixelStatistics, PrincipalComponents, smooth
 
 sides = st.integers(min_value=2, max_value=70)
@@ -30,10 +30,10 @@ def test_pixels_are_measured_in_deviations() -> None:
     images = rng.random((5, 3, 9, 7)).astype(np.float32)
     scorer = PixelStatistics((3, 9, 7), 0.05, "mean")
     scorer.load_state_dict({"mean": torch.from_numpy(mean), "deviation": torch.from_numpy(deviation)})
-    answers = scorer(torch.from_numpy(images))
+    outputs = scorer(torch.from_numpy(images))
     expected = (((images - mean) / (deviation + 0.05)) ** 2).mean(axis=1)
-    np.testing.assert_allclose(answers["map"], expected, rtol=1e-4)
-    np.testing.assert_allclose(answers["score"], expected.mean(axis=(1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(outputs["map"], expected, rtol=1e-4)
+    np.testing.assert_allclose(outputs["score"], expected.mean(axis=(1, 2)), rtol=1e-4)
 
 
 def test_the_largest_tells_a_patch_from_specks() -> None:
@@ -55,10 +55,10 @@ def test_reconstruction_is_scikit_learns_whatever_rows_are_spare(rows: int) -> N
     scorer = PrincipalComponents((2, 6, 5), rows, "mean")
     scorer.get_buffer("mean").copy_(torch.from_numpy(model.mean_))
     scorer.get_buffer("components")[:4].copy_(torch.from_numpy(model.components_))
-    answers = scorer(torch.from_numpy(images[30:]))
+    outputs = scorer(torch.from_numpy(images[30:]))
     errors = (model.inverse_transform(model.transform(flat[30:])) - flat[30:]) ** 2
-    np.testing.assert_allclose(answers["map"], errors.reshape(10, 2, 6, 5).mean(axis=1), atol=1e-6)
-    np.testing.assert_allclose(answers["score"], errors.mean(axis=1), atol=1e-6)
+    np.testing.assert_allclose(outputs["map"], errors.reshape(10, 2, 6, 5).mean(axis=1), atol=1e-6)
+    np.testing.assert_allclose(outputs["score"], errors.mean(axis=1), atol=1e-6)
 
 
 @settings(max_examples=20, deadline=None)
@@ -67,15 +67,15 @@ def test_edges_are_scipys(height: int, width: int, seed: int) -> None:
     image = np.random.default_rng(seed).random((height, width)).astype(np.float32)
     padded = ndimage.uniform_filter(np.pad(image, 6, mode="edge"), 3)
     slopes = np.hypot(ndimage.sobel(padded, 0), ndimage.sobel(padded, 1))[6:-6, 6:-6] / 8
-    answers = EdgeStrength()(torch.from_numpy(image)[None, None])
-    np.testing.assert_allclose(answers["map"][0], slopes, atol=1e-5)
-    np.testing.assert_allclose(answers["score"][0], slopes.max(), atol=1e-5)
+    outputs = EdgeStrength()(torch.from_numpy(image)[None, None])
+    np.testing.assert_allclose(outputs["map"][0], slopes, atol=1e-5)
+    np.testing.assert_allclose(outputs["score"][0], slopes.max(), atol=1e-5)
 
 
-def test_edges_have_their_place_and_their_channel() -> None:
+def test_edges_have_their_location_and_their_channel() -> None:
     image = torch.full((1, 3, 20, 20), 0.5)
     assert EdgeStrength()(image)["score"].item() == pytest.approx(0, abs=1e-6), "the border is no edge"
     image[:, 0, :, 10:], image[:, 1, :, 10:] = 0.9, 0.1  # equally bright
-    places = EdgeStrength()(image)["map"][0]
-    assert places[:, 9:11].min() > 0.1
-    assert places[:, :7].max() < 1e-6
+    anomaly_map = EdgeStrength()(image)["map"][0]
+    assert anomaly_map[:, 9:11].min() > 0.1
+    assert anomaly_map[:, :7].max() < 1e-6

@@ -1,4 +1,4 @@
-"""Adversarial terms against NumPy, and penalties known in closed form; the gate's penalty and corruptions."""
+"""Adversarial losses against NumPy, and penalties known in closed form; the gate's penalty and corruptions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amiss.objectives.adversarial import critic_term, generator_term, gradient_penalty, passed_off, told_apart
+from amiss.objectives.adversarial import (
+    critic_loss,
+    discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+    wasserstein_generator_loss,
+)
 from amiss.objectives.corruption import masked, noisy
 from amiss.objectives.gate import map_penalty
 
@@ -20,19 +26,19 @@ def test_logistic_terms() -> None:
         return 1 / (1 + np.exp(-value))
 
     expected = -np.log(sigmoid(REAL)).mean() - np.log(1 - sigmoid(FAKE)).mean()
-    assert told_apart(torch.tensor(REAL), torch.tensor(FAKE)).item() == pytest.approx(expected)
-    assert passed_off(torch.tensor(FAKE)).item() == pytest.approx(-np.log(sigmoid(FAKE)).mean())
+    assert discriminator_loss(torch.tensor(REAL), torch.tensor(FAKE)).item() == pytest.approx(expected)
+    assert generator_loss(torch.tensor(FAKE)).item() == pytest.approx(-np.log(sigmoid(FAKE)).mean())
 
 
 def test_wasserstein_terms() -> None:
-    assert critic_term(torch.tensor(REAL), torch.tensor(FAKE)).item() == pytest.approx(FAKE.mean() - REAL.mean())
-    assert generator_term(torch.tensor(FAKE)).item() == pytest.approx(-FAKE.mean())
+    assert critic_loss(torch.tensor(REAL), torch.tensor(FAKE)).item() == pytest.approx(FAKE.mean() - REAL.mean())
+    assert wasserstein_generator_loss(torch.tensor(FAKE)).item() == pytest.approx(-FAKE.mean())
 
 
 @given(shift=st.floats(-100, 100))
 def test_a_critic_may_add_a_constant(shift: float) -> None:
     real, fake = torch.tensor(REAL), torch.tensor(FAKE)
-    assert critic_term(real + shift, fake + shift).item() == pytest.approx(critic_term(real, fake).item(), abs=1e-9)
+    assert critic_loss(real + shift, fake + shift).item() == pytest.approx(critic_loss(real, fake).item(), abs=1e-9)
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.5, 1.0, 3.0])
@@ -72,6 +78,6 @@ def test_a_mask_hides_its_share_and_nothing_else(share: float, height: int, widt
 
 def test_noise_has_the_deviation_it_is_given() -> None:
     images = torch.full((8, 1, 50, 50), 0.5)
-    spoilt = noisy(images, 0.1, torch.Generator().manual_seed(0))
-    assert (spoilt - images).std().item() == pytest.approx(0.1, rel=0.02)
+    corrupted = noisy(images, 0.1, torch.Generator().manual_seed(0))
+    assert (corrupted - images).std().item() == pytest.approx(0.1, rel=0.02)
     assert noisy(images, 5.0, torch.Generator().manual_seed(0)).amax() == 1

@@ -22,17 +22,17 @@ def pair() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_squared_error_equals_numpy(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
-    image, painted = pair
-    expected = ((image.numpy() - painted.numpy()) ** 2).mean(axis=1)
-    np.testing.assert_allclose(squared_error(image, painted).numpy(), expected, rtol=1e-6)
-    assert squared_error(image, painted.bfloat16()).dtype == torch.float32
+    image, reconstructed = pair
+    expected = ((image.numpy() - reconstructed.numpy()) ** 2).mean(axis=1)
+    np.testing.assert_allclose(squared_error(image, reconstructed).numpy(), expected, rtol=1e-6)
+    assert squared_error(image, reconstructed.bfloat16()).dtype == torch.float32
 
 
 def test_dissimilarity_equals_scikit_image(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     """Inside the border, which both treat in their own way."""
-    image, painted = pair
-    found = structural_dissimilarity(image, painted).numpy()
-    for one, other, mine in zip(image.numpy(), painted.numpy(), found, strict=True):
+    image, reconstructed = pair
+    found = structural_dissimilarity(image, reconstructed).numpy()
+    for one, other, mine in zip(image.numpy(), reconstructed.numpy(), found, strict=True):
         _, similarity = structural_similarity(
             one,
             other,
@@ -50,9 +50,9 @@ def test_dissimilarity_equals_scikit_image(pair: tuple[torch.Tensor, torch.Tenso
 
 def test_compound_is_the_weighted_sum(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     """RAVI eq. 3.10."""
-    image, painted = pair
-    expected = 0.3 * squared_error(image, painted) + 0.7 * structural_dissimilarity(image, painted)
-    torch.testing.assert_close(compound(image, painted, 0.3), expected)
+    image, reconstructed = pair
+    expected = 0.3 * squared_error(image, reconstructed) + 0.7 * structural_dissimilarity(image, reconstructed)
+    torch.testing.assert_close(compound(image, reconstructed, 0.3), expected)
     torch.testing.assert_close(compound(image, image), torch.zeros(2, 40, 33), atol=1e-6, rtol=0)
 
 
@@ -67,18 +67,18 @@ def test_small_images_get_a_smaller_window(side: int) -> None:
 def test_gradients_are_the_objectives_own() -> None:
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, 1, 7, 7, generator=generator, dtype=torch.float64)
-    painted = torch.rand(1, 1, 7, 7, generator=generator, dtype=torch.float32).requires_grad_()
-    structural_dissimilarity(image.float(), painted).mean().backward()
-    assert painted.grad is not None
+    reconstructed = torch.rand(1, 1, 7, 7, generator=generator, dtype=torch.float32).requires_grad_()
+    structural_dissimilarity(image.float(), reconstructed).mean().backward()
+    assert reconstructed.grad is not None
     step = 1e-2
     for row, column in ((0, 0), (3, 4)):
         values = []
         for sign in (1, -1):
-            moved = painted.detach().clone()
+            moved = reconstructed.detach().clone()
             moved[0, 0, row, column] += sign * step
             values.append(structural_dissimilarity(image.float(), moved).mean().item())
         slope = (values[0] - values[1]) / (2 * step)
-        assert painted.grad[0, 0, row, column].item() == pytest.approx(slope, abs=2e-3)
+        assert reconstructed.grad[0, 0, row, column].item() == pytest.approx(slope, abs=2e-3)
 
 
 def test_exports_as_a_score() -> None:

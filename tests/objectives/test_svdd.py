@@ -52,13 +52,13 @@ def test_gradients() -> None:
 
 def test_spread_tells_a_point_from_a_cloud() -> None:
     sphere = Sphere(3)
-    sphere.place([POINTS.float() + 3], nu=0.1)
+    sphere.fit_centre([POINTS.float() + 3], nu=0.1)
     assert sphere.spread(torch.full((5, 3), 2.0)) == 0
     assert sphere.spread(POINTS.float() + 3) > 0.1
 
 
 def test_a_sphere_holds_all_but_its_share() -> None:
     sphere = Sphere(3)
-    figures = sphere.place([POINTS.float()], nu=0.25)
+    figures = sphere.fit_centre([POINTS.float()], nu=0.25)
     outside = sphere.squared_distances(POINTS.float()).sqrt() > figures["radius"]
     assert outside.float().mean().item() == pytest.approx(0.25, abs=0.03)

@@ -46,10 +46,10 @@ def test_players_move_their_own_parameters_as_often_as_they_should() -> None:
         Player("first", [network.value], raise_value, 1.0, optimizer=SGD),
         Player("second", [network.other], raise_other, 1.0, every_epochs=2, optimizer=SGD),
     ]
-    stage = Stage("fit", players, 4, lambda images, generator: -float(network.value))
+    stage = Stage("fit", players, 4, lambda held: -float(network.value))
     (record,) = run_stages(network, [stage], DATA, run()).records
     steps = 3  # 20 images in batches of 8
-    assert record["steps_per_epoch"] == steps
+    assert record.steps_per_epoch == steps
     assert float(network.value.detach()) == pytest.approx(4 * steps, rel=1e-5)
     assert float(network.other.detach()) == pytest.approx(2 * steps * 1.5, rel=1e-5)
 
@@ -62,12 +62,12 @@ def test_the_best_epoch_is_kept_and_patience_ends() -> None:
 
     figures = iter([3.0, 1.0, 2.0, 1.0, 5.0, 6.0, 7.0, 8.0])
     stage = Stage(
-        "fit", [Player("p", [network.value], terms, 1.0, optimizer=SGD)], 8, lambda i, g: next(figures), patience=2
+        "fit", [Player("p", [network.value], terms, 1.0, optimizer=SGD)], 8, lambda held: next(figures), patience=2
     )
     (record,) = run_stages(network, [stage], DATA, run()).records
-    # Lightning counts epochs without a smaller figure: an equal one does not count as better for stopping
-    assert record["epochs"] == 4
-    assert record["chosen_epoch"] == 4
+    # an equal figure does not count as better for stopping
+    assert record.epochs == 4
+    assert record.chosen_epoch == 4
     assert float(network.value.detach()) == pytest.approx(3 * 4)
 
 
@@ -80,10 +80,10 @@ def test_a_run_broken_off_after_an_early_stop_does_not_go_on(tmp_path: Path) -> 
 
         figures = iter([3.0, 1.0, 2.0, 4.0, 0.0, 0.0] if not resume else [0.0] * 8)
         player = Player("p", [network.value], terms, 1.0, optimizer=SGD)
-        stage = Stage("fit", [player], 8, lambda i, g: next(figures), patience=2)
+        stage = Stage("fit", [player], 8, lambda held: next(figures), patience=2)
         settings = RunSettings(0, 8, "cpu", "float32", tmp_path, resume, silent)
         (record,) = run_stages(network, [stage], DATA, settings).records
-        return {name: record[name] for name in ("epochs", "chosen_epoch")}, float(network.value.detach())
+        return {name: getattr(record, name) for name in ("epochs", "chosen_epoch")}, float(network.value.detach())
 
     unbroken = fit(resume=False)
     (tmp_path / "stage-0.finished.ckpt").unlink()
@@ -102,7 +102,7 @@ def test_plateau_lowers_the_learning_rate() -> None:
         return {"value": -network.value}
 
     player = Player("p", [network.value], terms, 1.0, Schedule(plateau, "plateau"), optimizer=SGD)
-    stage = Stage("fit", [player], 5, lambda images, generator: 1.0)
+    stage = Stage("fit", [player], 5, lambda held: 1.0)
     run_stages(network, [stage], DATA, run())
     # epochs 1 to 3 at 1.0 (first figure, two without a better one), 4 and 5 at 0.5
     assert float(network.value.detach()) == pytest.approx(3 * 3 + 2 * 3 * 0.5)
@@ -116,7 +116,7 @@ def test_a_loss_that_is_not_finite_names_the_cure(bad: float) -> None:
     def terms(batch: Batch) -> dict[str, Tensor]:
         return {"the term": network.value * bad + bad}
 
-    stage = Stage("fit", [Player("player", [network.value], terms, 1.0)], 2, lambda i, g: 0.0)
+    stage = Stage("fit", [Player("player", [network.value], terms, 1.0)], 2, lambda held: 0.0)
     with pytest.raises(TrainingError, match=r"the term of the player.*epoch 1.*learning_rate"):
         run_stages(network, [stage], DATA, run())
 
@@ -127,7 +127,7 @@ def test_a_stop_figure_that_is_not_finite_names_the_cure() -> None:
     def terms(batch: Batch) -> dict[str, Tensor]:
         return {"value": network.value}
 
-    stage = Stage("fit", [Player("player", [network.value], terms, 1.0)], 2, lambda i, g: float("nan"))
+    stage = Stage("fit", [Player("player", [network.value], terms, 1.0)], 2, lambda held: float("nan"))
     with pytest.raises(TrainingError, match="stop figure"):
         run_stages(network, [stage], DATA, run())
 
@@ -141,10 +141,10 @@ def test_an_exploding_learning_rate_is_explained_and_leaves_the_detector_unfitte
 
 def test_a_failed_refit_leaves_the_older_fit_whole() -> None:
     detector = amiss.ADACL(epochs=1, fewest_steps=2).fit(task().normal[:30])
-    scores, splits = detector.score(task().unseen[:20]).scores, detector.splits_
+    scores, model = detector.score(task().unseen[:20]).scores, detector.model_
     with pytest.raises(TrainingError):
         detector.set_params(learning_rate=1e30).fit(task().normal[40:80])
-    assert detector.splits_ is splits
+    assert detector.model_ is model
     np.testing.assert_array_equal(detector.score(task().unseen[:20]).scores, scores)
 
 

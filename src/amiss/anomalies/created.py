@@ -13,16 +13,18 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from .kinds import WHOLE
+
 Creator = Callable[[Tensor, Generator], Tensor]
 
 _SHUFFLES = torch.tensor([order for order in itertools.permutations(range(4)) if order != (0, 1, 2, 3)])
 
 
 def cut_paste(images: Tensor, generator: Generator) -> Tensor:
-    """A patch of 20 to 70 % of each side, taken anywhere in the image and pasted at another place of it.
+    """A patch of 20 to 70 % of each side, taken anywhere in the image and pasted at another location of it.
 
     The thesis prints no size. Of 10-50, 30-50 and 20-70 %, the last gave the highest AUROC on two Fashion-MNIST and two
-    MNIST classes (one seed each): a choice that saw test anomalies.
+    MNIST classes (one seed each): a choice made on test anomalies.
     """
     n, channels, height, width = images.shape
 
@@ -32,10 +34,10 @@ def cut_paste(images: Tensor, generator: Generator) -> Tensor:
     patch_h = ((0.2 + 0.5 * draw()) * height).long().clamp(min=2)
     patch_w = ((0.2 + 0.5 * draw()) * width).long().clamp(min=2)
 
-    def place() -> tuple[Tensor, Tensor]:
+    def corner() -> tuple[Tensor, Tensor]:
         return (draw() * (height - patch_h + 1)).long(), (draw() * (width - patch_w + 1)).long()
 
-    (from_y, from_x), (to_y, to_x) = place(), place()
+    (from_y, from_x), (to_y, to_x) = corner(), corner()
     same = (from_y == to_y) & (from_x == to_x)  # a patch pasted onto itself changes nothing: move it by one
     to_x = torch.where(same, torch.where(to_x > 0, to_x - 1, to_x + 1), to_x)
     rows, columns = torch.arange(height)[None, :, None], torch.arange(width)[None, None, :]
@@ -59,8 +61,8 @@ def puzzle(images: Tensor, generator: Generator) -> Tensor:
     order = _SHUFFLES[torch.randint(len(_SHUFFLES), (n,), generator=generator)].to(images.device)
     shuffled = quarters[torch.arange(n, device=images.device)[:, None], order]
     created = images.clone()
-    for place, (rows, columns) in enumerate(corners):
-        created[:, :, rows, columns] = shuffled[:, place]
+    for position, (rows, columns) in enumerate(corners):
+        created[:, :, rows, columns] = shuffled[:, position]
     return created
 
 
@@ -83,11 +85,11 @@ def _rotated(images: Tensor, quarter_turns: int) -> Tensor:
     return functional.interpolate(turned, size=images.shape[2:], mode="bilinear", align_corners=False, antialias=True)
 
 
-CREATORS: dict[str, Creator] = {creator.__name__: creator for creator in (cut_paste, puzzle, rotation, mix_up)}
+CREATORS: dict[str, Creator] = dict(zip(WHOLE, (cut_paste, puzzle, rotation, mix_up), strict=True))
 
 
 def create_anomalies(images: Tensor, generator: Generator, kinds: Sequence[str]) -> Tensor:
-    """One created anomaly for each image, each by a kind of `CREATORS` chosen at random.
+    """One created anomaly for each image (n, c, h, w), of its shape, each by a kind of `CREATORS` chosen at random.
 
     >>> generator = torch.Generator().manual_seed(0)
     >>> normal = torch.rand(4, 1, 8, 8, generator=generator)

@@ -1,4 +1,4 @@
-"""Local anomalies created from normal images: small, somewhere, with the places they changed (thesis, section 5.4).
+"""Local anomalies created from normal images: small, somewhere, with the pixels they changed (thesis, section 5.4).
 
 Whole-batch tensor operations, but for Poisson edges, of which a bank is made ahead. Random numbers come from the CPU
 generator that is handed in, so that a seed means the same on every device. The idea of blended patches and of labels
@@ -15,10 +15,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-#: What fills the changed places.
-KINDS = ("paste", "scar", "light", "texture")
-#: How the filling meets the image around it.
-EDGES = ("hard", "soft", "poisson")
+from .kinds import LOCAL
 
 #: Smallest side of a changed region in pixels, and the largest as a share of the image's: a quarter of its area.
 _SMALLEST, _LARGEST = 3.0, 0.5
@@ -40,10 +37,11 @@ class LocalAnomalies:
     """Creates local anomalies of some kinds, with some edges.
 
     Args:
-        kinds: of `KINDS`: `paste` a patch of the same or another image, moved, turned, mirrored and scaled; a thin
-            `scar`, dark, light or of such a patch; a change of `light`; a change of `texture` (blurred, sharpened,
+        kinds: of `kinds.LOCAL`: `paste` a patch of the same or another image, moved, turned, mirrored and scaled; a
+            thin `scar`, dark, light or of such a patch; a change of `light`; a change of `texture` (blurred, sharpened,
             grainy, cloudy).
-        edges: of `EDGES`. The bank that `poisson` needs is made by `prepare`; without it, those images get soft edges.
+        edges: of `kinds.EDGES`. The bank that `poisson` needs is made by `prepare`; without it, those images get soft
+            edges.
 
     >>> generator = torch.Generator().manual_seed(0)
     >>> normal = torch.rand(4, 1, 32, 32, generator=generator)
@@ -119,7 +117,7 @@ def paste_defects(images: Tensor, defects: Tensor, masks: Tensor, generator: Gen
 
 
 def described(before: Tensor, after: Tensor, size: Sequence[int]) -> Tensor:
-    """What happened to each of `size` places, (n, 3, h', w').
+    """What happened at each location of a grid of `size` (h', w') between images (n, c, h, w): (n, 3, h', w').
 
     By how much it became brighter (in tenths of the range), how unevenly (deviation, in tenths), and the logarithm of
     the factor by which its contrast changed.
@@ -137,7 +135,7 @@ def described(before: Tensor, after: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def between(low: float, high: float, generator: Generator, *shape: int) -> Tensor:
-    """Uniform random numbers on the CPU."""
+    """Uniform random numbers (*shape) on the CPU."""
     return low + (high - low) * torch.rand(*shape, generator=generator)
 
 
@@ -266,16 +264,13 @@ def _texture(images: Tensor, where: Tensor, mask: Tensor, generator: Generator) 
     return torch.where(which == 0, blurred, torch.where(which == 1, sharpened, grainy))
 
 
-_FILLINGS: dict[str, Callable[[Tensor, Tensor, Tensor, Generator], Tensor]] = {
-    "paste": _paste,
-    "scar": _scar,
-    "light": _light,
-    "texture": _texture,
-}
+_FILLINGS: dict[str, Callable[[Tensor, Tensor, Tensor, Generator], Tensor]] = dict(
+    zip(LOCAL, (_paste, _scar, _light, _texture), strict=True)
+)
 
 
 def _cloned(filling: Tensor, image: Tensor, mask: Tensor) -> Tensor:
-    """`filling` in the places of `mask` (1, h, w), its gradients kept and its border the image's (OpenCV)."""
+    """`filling` in the pixels of `mask` (1, h, w), its gradients kept and its border the image's (OpenCV)."""
     import cv2
 
     rows, columns = (mask[0] > 0).any(dim=1), (mask[0] > 0).any(dim=0)

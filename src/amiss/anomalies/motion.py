@@ -1,7 +1,7 @@
 """Anomalies of motion created from normal clips: things that move too fast, and things that are too large.
 
 Whole-batch tensor operations; random numbers come from the CPU generator that is handed in. That skipped frames make
-useful anomalies is known from Astrid et al., arXiv 2110.09742; here they are local, and every place has its label.
+useful anomalies is known from Astrid et al., arXiv 2110.09742; here they are local, and every pixel has its label.
 """
 
 from __future__ import annotations
@@ -12,10 +12,7 @@ from torch.nn import functional
 
 from .local import log_between, regions, softened
 
-#: What fills the changed places: the same place seen at a higher speed, or something moving, enlarged.
-KINDS = ("speed", "size")
-
-#: A place moves where its brightness changes by more than this within a clip, in units of [0, 1].
+#: A pixel moves where its brightness changes by more than this within a clip, in units of [0, 1].
 _MOVES = 0.06
 #: A change counts where it exceeds this in some frame.
 _VISIBLE = 0.06
@@ -27,7 +24,7 @@ class MotionAnomalies:
     """Creates anomalies of motion in clips.
 
     Args:
-        kinds: of `KINDS`.
+        kinds: of `kinds.MOTION`.
         frames: t of the clips that are made.
         fastest: how many times too fast things move at most, at least 2; the given clips must hold
             (t - 1) * fastest + 1 frames.
@@ -54,7 +51,7 @@ class MotionAnomalies:
     def create(self, clips: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """One created anomaly for each of the clips (n, l, c, h, w) in [0, 1].
 
-        Returns: the created clips (n, t, c, h, w), and (n, 1, h, w) float32: 1 where some frame is seen to have
+        Returns: the created clips (n, t, c, h, w), and (n, 1, h, w) float32: 1 where some frame has visibly
         changed, else 0. Where nothing moves, nothing can move too fast.
         """
         n, size = len(clips), clips.shape[3:]
@@ -101,8 +98,8 @@ class MotionAnomalies:
         rows = torch.stack([flip * scale, zero, shift[:, 0], zero, scale, shift[:, 1]], dim=1).view(k, 2, 3)
         planes = torch.cat([others.flatten(1, 2), spread], dim=1)
         grid = functional.affine_grid(rows, list(planes.shape), align_corners=False).to(planes)
-        seen = functional.grid_sample(planes, grid, padding_mode="border", align_corners=False)
-        return seen[:, :-1].view_as(others), seen[:, -1:]
+        moved = functional.grid_sample(planes, grid, padding_mode="border", align_corners=False)
+        return moved[:, :-1].view_as(others), moved[:, -1:]
 
 
 def _closed(mask: Tensor) -> Tensor:

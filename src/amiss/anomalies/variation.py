@@ -1,4 +1,4 @@
-"""How normal images may vary, as their user declares it: training sees them in all these ways."""
+"""How normal images may vary, as their user declares it: training images are varied in all these ways."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
+
+from . import kinds
 
 
 def _flip(images: Tensor, generator: Generator) -> Tensor:
@@ -44,12 +46,9 @@ def _resampled(images: Tensor, turn: Tensor, shift: Tensor) -> Tensor:
     return functional.grid_sample(images, grid.to(images), padding_mode="reflection", align_corners=False)
 
 
-VARIATIONS: dict[str, Callable[[Tensor, Generator], Tensor]] = {
-    "rotate": _rotate,
-    "shift": _shift,
-    "flip": _flip,
-    "light": _light,
-}
+VARIATIONS: dict[str, Callable[[Tensor, Generator], Tensor]] = dict(
+    zip(kinds.VARIATIONS, (_rotate, _shift, _flip, _light), strict=True)
+)
 
 
 def varied(images: Tensor, generator: Generator, ways: Sequence[str]) -> Tensor:

@@ -1,7 +1,8 @@
-"""From scores to decisions that hold a promised false-alarm rate."""
+"""From scores to decisions that hold a promised false-alarm rate, and from maps to what is shown of them."""
 
 from __future__ import annotations
 
 from .conformal import Decision, p_values
+from .maps import MapScale, smoothed
 
-__all__ = ["Decision", "p_values"]
+__all__ = ["Decision", "MapScale", "p_values", "smoothed"]

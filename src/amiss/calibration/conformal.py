@@ -7,7 +7,7 @@ Detection, 2014.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,8 @@ from ..metrics.ranking import finite_vector
 
 #: alpha (n + 1) must count as a whole number in spite of rounding, such as 0.29 * 100 = 28.999999999999996.
 _ROUNDING = 1e-9
+#: An event lasts as long as scores exceed what so many times the promised share of normal frames does.
+_LASTING = 5
 
 
 def p_values(scores: ArrayLike, calibration: ArrayLike) -> NDArray[np.float64]:
@@ -132,6 +134,15 @@ class Decision:
         [False, True]
         """
         return finite_vector(scores, "scores") > self.threshold
+
+    def event_thresholds(self) -> tuple[float, float]:
+        """Where events of frames begin, and how far they last: above what 1, and what 5 times the promised share of
+        normal frames do.
+
+        The promise is of single frames; scores of events are averaged, so fewer normal frames begin one.
+        """
+        lasting = min(0.5, _LASTING * self.false_alarm_rate)
+        return self.threshold, replace(self, false_alarm_rate=lasting).threshold
 
     def explain(self) -> str:
         """One sentence on what is promised, or on why the rate cannot be and what it takes.

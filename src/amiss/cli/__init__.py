@@ -1,4 +1,4 @@
-"""The command line: one file a verb, found by its file; everything heavy is imported inside the verbs."""
+"""The command line: one file a verb, found by its file; what verbs import at their top loads when they first use it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import sys
 
 import typer
 
+from .. import __version__, lazy
 from ..errors import AmissError, UsageError
+
+__getattr__, __dir__ = lazy.attach(__name__)
 
 _NOT_VERBS = ("console",)
 _INTERRUPTED = 130
@@ -36,8 +39,6 @@ def make_app() -> typer.Typer:
     @app.callback(invoke_without_command=True)
     def _version(version: bool = typer.Option(False, "--version", help="Show the version and leave.")) -> None:
         if version:
-            from .. import __version__
-
             print(__version__)
             raise typer.Exit
 

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..lazy import Late, rich
 from ..progress import Progress
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from .. import settings as settings
+else:
+    settings = Late("amiss.settings")  # its classes cost --help a twentieth of its time
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document; everything else goes to standard error.")]
 Engine = Annotated[
@@ -26,11 +29,9 @@ Model = Annotated[Path, typer.Argument(help="A model file written by amiss fit."
 _TASKS = {"read": "Reading images", "fit": "Training", "score": "Scoring", "explain": "Explaining"}
 
 
-def console(json_mode: bool = False) -> Console:
+def console(json_mode: bool = False) -> rich.console.Console:
     """Where people read: standard output, or standard error where a machine reads the former."""
-    from rich.console import Console
-
-    return Console(stderr=json_mode, highlight=False, soft_wrap=True, emoji=False)  # :train: is no emoji
+    return rich.console.Console(stderr=json_mode, highlight=False, soft_wrap=True, emoji=False)  # :train: is no emoji
 
 
 def print_json(value: Any) -> None:
@@ -44,13 +45,15 @@ def progress_bar() -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield lambda task, done, total, detail: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-               TextColumn("[dim]{task.fields[detail]}"))  # fmt: skip
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+    columns = (
+        rich.progress.TextColumn("{task.description:<16}"),
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TimeRemainingColumn(),
+        rich.progress.TextColumn("[dim]{task.fields[detail]}"),
+    )
+    people = rich.console.Console(stderr=True)
+    with rich.progress.Progress(*columns, console=people, transient=True) as bars:
         tasks: dict[str, Any] = {}
 
         def show(task: str, done: int, total: int, detail: str) -> None:
@@ -63,9 +66,7 @@ def progress_bar() -> Iterator[Progress]:
 
 def plain(text: object) -> str:
     """Text of others, such as file names, as it is: no markup, no control codes for the terminal."""
-    from rich.markup import escape
-
-    return escape(printable(str(text)))
+    return rich.markup.escape(printable(str(text)))
 
 
 def printable(text: str) -> str:

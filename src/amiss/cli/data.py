@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from .. import data
+from ..errors import UsageError
+from ..lazy import rich
 from .console import Json, console, print_json, progress_bar
 
 ORDER = 8
@@ -25,19 +28,14 @@ Example:
 
 
 def register(app: typer.Typer) -> None:
-    data = typer.Typer(help=_HELP, no_args_is_help=True)
-    data.command("list", help=_LIST)(list_)
-    data.command("get", help=_GET)(get)
-    app.add_typer(data, name="data")
+    verbs = typer.Typer(help=_HELP, no_args_is_help=True)
+    verbs.command("list", help=_LIST)(list_)
+    verbs.command("get", help=_GET)(get)
+    app.add_typer(verbs, name="data")
 
 
 def list_(json_: Json = False) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    from ..data import known_sets
-
-    sets = known_sets().values()
+    sets = data.known_sets().values()
     if json_:
         keys = ("name", "title", "source", "licence")
         print_json(
@@ -48,22 +46,19 @@ def list_(json_: Json = False) -> None:
             ]
         )
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = rich.table.Table(box=None, pad_edge=False, header_style="bold")
     for column in ("name", "splits", "classes", "where"):
         table.add_column(column, overflow="fold")
     for known in sets:
-        table.add_row(known.name, ", ".join(known.splits), ", ".join(known.classes), escape(known.status()))
+        table.add_row(known.name, ", ".join(known.splits), ", ".join(known.classes), rich.markup.escape(known.status()))
     console().print(table)
     console().print("Use one:  amiss fit fashion-mnist:train:normal=3 --out dress.amiss")
 
 
 def get(name: Annotated[str, typer.Argument(help="Name of the data set.")], json_: Json = False) -> None:
-    from ..data import known_sets
-    from ..errors import UsageError
-
-    known = known_sets().get(name)
+    known = data.known_sets().get(name)
     if known is None:
-        raise UsageError(f"there is no known data set {name!r}; there are: {', '.join(known_sets())}")
+        raise UsageError(f"there is no known data set {name!r}; there are: {', '.join(data.known_sets())}")
     with progress_bar() as progress:
         folder = known.get(progress=lambda done, total: progress(f"Fetching {name}", done, total or done, "bytes"))
     console(json_).print(f"{name} is in {folder}, whole and checked.")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from .. import data, evaluation, registry
+from ..errors import UsageError
 from .console import Json, console, number, percent, print_json, progress_bar
 
 ORDER = 1
@@ -34,28 +36,23 @@ def demo(
     seed: Annotated[int, typer.Option(help="Same seed, same machine: same result.")] = 0,
     json_: Json = False,
 ) -> None:
-    from ..demo import demo_data
-    from ..detectors import get_method
-    from ..errors import UsageError
-    from ..evaluation import evaluate_model
-
-    kind = get_method(method)
-    data = demo_data()
+    kind = registry.get_method(method)
+    shown = data.examples.demo_data()
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; give the name of a folder")
     out.mkdir(parents=True, exist_ok=True)
     people = console(json_)
-    people.print(f"[bold]Pictures[/]  {data.words}.")
+    people.print(f"[bold]Pictures[/]  {shown.words}.")
     with progress_bar() as progress:
-        detector = kind(seed=seed, false_alarm_rate=data.false_alarm_rate, epochs=min(kind().epochs, _MOST_EPOCHS))
-        detector.fit(data.normal, progress=progress)
-        counts = {part: detector.splits_[part]["count"] for part in ("train", "stop", "calibrate")}
+        detector = kind(seed=seed, false_alarm_rate=shown.false_alarm_rate, epochs=min(kind().epochs, _MOST_EPOCHS))
+        model = detector.fit(shown.normal, progress=progress).model_
+        splits = model.record.splits
         people.print(
-            f"[bold]Learnt[/]    {kind.__name__} saw {counts['train']} normal pictures; {counts['stop']} others chose "
-            f"when to stop, {counts['calibrate']} others set the threshold. No anomaly was shown."
+            f"[bold]Learnt[/]    {model.label} saw {splits.train.count} normal pictures; {splits.stop.count} others "
+            f"chose when to stop, {splits.calibrate.count} others set the threshold. No anomaly was shown."
         )
-        model = detector.save(out / "demo.amiss")
-        result = evaluate_model(detector, data.labelled, collect=True, progress=progress)
+        path = model.save(out / "demo.amiss")
+        result = evaluation.evaluate_model(model, shown.labelled, collect=True, progress=progress)
     assert result.collector is not None
     page = result.collector.write(out)
     metrics = result.metrics
@@ -77,4 +74,4 @@ def demo(
         "[bold]Next[/]      amiss fit YOUR_GOOD_IMAGES --out part.amiss, then amiss score part.amiss NEW_IMAGES"
     )
     if json_:
-        print_json({"report": str(page), "model": str(model), "data": data.words, **metrics})
+        print_json({"report": str(page), "model": str(path), "data": shown.words, **metrics})

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from .. import data, environment, evaluation, registry
+from .. import explain as explaining
+from ..lazy import rich
 from .console import Engine, Json, Model, console, number, percent, plain, print_json, progress_bar
 
 ORDER = 4
@@ -60,10 +64,12 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    model: Model,
+    path: Model,
     labelled: Annotated[list[str], typer.Argument(metavar="LABELLED", help="Labelled images.", show_default=False)],
     out: Annotated[Path | None, typer.Option(help="Write the metrics as JSON.", show_default=False)] = None,
-    report: Annotated[Path | None, typer.Option(help="HTML page to write, or a folder.", show_default=False)] = None,
+    page: Annotated[
+        Path | None, typer.Option("--report", help="HTML page to write, or a folder.", show_default=False)
+    ] = None,
     explain: Annotated[
         str | None,
         typer.Option(help="Measure explanations too: explainers with commas, or all that suit.", show_default=False),
@@ -72,45 +78,32 @@ def evaluate(
     engine: Engine = "auto",
     json_: Json = False,
 ) -> None:
-    import json
-
-    from ..evaluation import evaluate_model
-    from ..files import write_text
-    from ..model_file import load
-
-    detector = load(model, engine)
+    model = registry.load(path, engine)
     names = [] if explain is None else [name.strip() for name in explain.split(",")]
     if names:
-        from ..explain.measure import suitable_explainers
-
-        suitable_explainers(detector, names)  # what does not suit is told before anything is measured
+        explaining.measure.suitable_explainers(model, names)  # what does not suit is told before anything is measured
     with progress_bar() as progress:
-        result = evaluate_model(detector, labelled, collect=report is not None, progress=progress)
-        metrics = {"model": str(model), **result.metrics}
+        result = evaluation.evaluate_model(model, labelled, collect=page is not None, progress=progress)
+        metrics = {"model": str(path), **result.metrics}
         if names:
-            from ..data import open_images
-            from ..explain.measure import measure_explanations
-
-            metrics["explanations"] = measure_explanations(
-                detector, open_images(labelled, "eval"), names, images=explained, progress=progress
+            metrics["explanations"] = explaining.measure.measure_explanations(
+                model, data.open_images(labelled, "eval"), names, images=explained, progress=progress
             )
     if out is not None:
-        write_text(out, json.dumps(metrics, indent=1, allow_nan=False) + "\n")
+        environment.files.write_text(out, json.dumps(metrics, indent=1, allow_nan=False) + "\n")
     people = console(json_)
-    _print_table(people, metrics, detector.decision_.guaranteed)
+    _print_table(people, metrics, model.decision.guaranteed)
     if "explanations" in metrics:
-        _print_explanations(people, metrics["explanations"], detector.gives_map)
+        _print_explanations(people, metrics["explanations"], model.gives_map)
     if out is not None:
         people.print(f"Wrote {plain(out)}")
-    if result.collector is not None and report is not None:
-        people.print(f"Report: {plain(result.collector.write(report))}")
+    if result.collector is not None and page is not None:
+        people.print(f"Report: {plain(result.collector.write(page))}")
     if json_:
         print_json(metrics)
 
 
 def _print_explanations(people: Any, rows: list[dict[str, Any]], gives_map: bool) -> None:
-    from rich.table import Table
-
     count = rows[0]["images"]
     what = "1 anomaly" if count == 1 else f"{count} anomalies"
     people.print(f"\nExplanations of {what}; what the columns mean: docs/explanations.md")
@@ -119,7 +112,7 @@ def _print_explanations(people: Any, rows: list[dict[str, Any]], gives_map: bool
     for measures in (_AGAINST_MASKS, _AGAINST_MODEL):
         if all(row[key] is None for row in rows for key in measures):
             continue  # no masks
-        table = Table(box=None, pad_edge=False)
+        table = rich.table.Table(box=None, pad_edge=False)
         table.add_column("explainer")
         for title in measures.values():
             table.add_column(title, justify="right")
@@ -169,9 +162,7 @@ def _events(metrics: dict[str, Any]) -> str:
 
 
 def _kinds_table(kinds: dict[str, Any]) -> Any:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
+    table = rich.table.Table(box=None, pad_edge=False)
     table.add_column("kind")
     for column in ("AUROC", "95 % interval", "recall"):
         table.add_column(column, justify="right")
@@ -183,8 +174,6 @@ def _kinds_table(kinds: dict[str, Any]) -> Any:
 
 
 def _print_table(people: Any, metrics: dict[str, Any], promised: bool) -> None:
-    from rich.table import Table
-
     for note in metrics["notes"]:
         people.print(f"[yellow]note[/]  {plain(note)}")
     what = "frames" if "videos" in metrics else "images"
@@ -193,7 +182,7 @@ def _print_table(people: Any, metrics: dict[str, Any], promised: bool) -> None:
         f"engine {metrics['engine']}; 95 % bootstrap intervals"
     )
     kinds = metrics["kinds"]
-    table = Table(box=None, pad_edge=False)
+    table = rich.table.Table(box=None, pad_edge=False)
     table.add_column("")
     for column in ("value", "95 % interval"):
         table.add_column(column, justify="right")

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from .console import Engine, Json, Model, console, plain, print_json, progress_bar
+from .. import data, environment, registry, report
+from .. import explain as explaining
+from ..errors import AmissError, WriteError
+from .console import Engine, Json, Model, console, plain, print_json, progress_bar, settings
 
 if TYPE_CHECKING:
-    from ..detectors.base import Detector
     from ..explain.images import Explained
+    from ..model import FittedModel
 
 ORDER = 5
 _HELP = """Explain scores: where the reason sits, and what would become of the score if it looked as expected.
@@ -44,10 +47,10 @@ def register(app: typer.Typer) -> None:
 
 
 def explain(
-    model: Model,
+    path: Model,
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Images.", show_default=False)],
     with_: Annotated[str, typer.Option("--with", help="The explainer.")] = "occlusion",
-    settings: Annotated[
+    set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the explainer; repeatable.", show_default=False),
     ] = None,
@@ -59,26 +62,20 @@ def explain(
     engine: Engine = "auto",
     json_: Json = False,
 ) -> None:
-    from ..data import open_images
-    from ..detectors.settings import parse_settings
-    from ..explain import get_explainer
-    from ..explain.images import explain_collection
-    from ..model_file import load
-
-    kind = get_explainer(with_)
-    explainer = kind(**parse_settings(kind, settings or []))
-    detector = load(model, engine)
-    collection = open_images(inputs, "score")
-    explainer.check(detector)
+    kind = explaining.get_explainer(with_)
+    explainer = kind(**settings.parse_settings(kind, set_ or []))
+    model = registry.load(path, engine)
+    collection = data.open_images(inputs, "score")
+    explainer.check(model)
     records: list[dict[str, Any]] = []
     people = console(json_)
     with _lines(out) as lines, progress_bar() as progress:
-        for found in explain_collection(
-            detector, collection, explainer, most=most, total=len(collection), progress=progress
+        for found in explaining.images.explain_collection(
+            model, collection, explainer, most=most, total=len(collection), progress=progress
         ):
             records.append(_record(found))
             if out is not None and found.explanation is not None:
-                records[-1]["picture"] = _write_picture(detector, found, out)
+                records[-1]["picture"] = _write_picture(model, found, out)
             lines.write(json.dumps(records[-1]) + "\n")
             lines.flush()  # what has been found stays, whatever happens
             if not json_:
@@ -100,13 +97,10 @@ def explain(
 @contextlib.contextmanager
 def _lines(folder: Path | None) -> Iterator[TextIO]:
     """What takes a line for every explanation."""
-    from ..errors import AmissError, WriteError
-    from ..files import make_folder
-
     if folder is None:
         yield io.StringIO()
         return
-    make_folder(folder)
+    environment.files.make_folder(folder)
     path = folder / "explanations.jsonl"
     try:
         with path.open("w", encoding="utf-8") as file:
@@ -130,16 +124,10 @@ def _line(record: dict[str, Any]) -> str:
     return f"[bold]{plain(record['name'])}[/]: {plain(record['words'])}{notes}"
 
 
-def _write_picture(detector: Detector, found: Explained, folder: Path) -> str:
-    from PIL import Image
-
-    from ..files import atomic_write, picture_name
-    from ..report.explained import explained_picture
-
+def _write_picture(model: FittedModel, found: Explained, folder: Path) -> str:
     assert found.explanation is not None
     assert found.picture is not None
-    picture = Image.fromarray(explained_picture(found.explanation, found.picture, detector.preprocessing_))
-    name = picture_name(found.item.name)
-    with atomic_write(folder / name) as file:
-        picture.save(file, "png")
+    name = environment.files.picture_name(found.item.name)
+    picture = report.explained.explained_picture(found.explanation, found.picture, model.preprocessing)
+    report.heatmap.write_png(picture, folder / name)
     return name

@@ -5,11 +5,17 @@ from __future__ import annotations
 import shutil
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import Json, console, percent, plain, print_json, progress_bar
+from .. import data, environment, registry
+from ..errors import DegenerateTrainingWarning, TrainingError, UsageError
+from .console import Json, console, percent, plain, print_json, progress_bar, settings
+
+if TYPE_CHECKING:
+    from ..model import FittedModel
+    from ..training.record import StageRecord
 
 ORDER = 2
 #: What is fitted where no method is named.
@@ -65,30 +71,24 @@ def fit(
     resume: Annotated[bool, typer.Option("--resume", help="Continue a fit that was broken off.")] = False,
     json_: Json = False,
 ) -> None:
-    from ..data import open_images
-    from ..detectors import get_method
-    from ..detectors.settings import check_settings, parse_settings
-    from ..errors import DegenerateTrainingWarning, TrainingError, UsageError
-    from ..files import check_writable
-
-    collection = open_images(normal, "fit") if method is None else None  # a wrong method is told before it is opened
+    # a wrong method is told before anything is opened
+    collection = data.open_images(normal, "fit") if method is None else None
     if method is None:
         assert collection is not None
         method = VIDEO_METHOD if len(collection) and collection[0].video is not None else IMAGE_METHOD
-    kind = get_method(method)
-    settings = parse_settings(kind, set_ or [])
+    kind = registry.get_method(method)
+    chosen = settings.parse_settings(kind, set_ or [])
     given = {"false_alarm_rate": false_alarm_rate, "seed": seed, "device": device}
     given |= {"epochs": epochs} if epochs is not None else {}
-    settings |= {name: value for name, value in given.items() if name not in settings}
-    check_settings(kind, settings)
-    detector = kind(**settings)
+    chosen |= {name: value for name, value in given.items() if name not in chosen}
+    detector = kind(**settings.check_settings(kind, chosen))
     detector.check()
     try:
         if out.is_dir():
             raise UsageError(f"{out} is a folder; give the name of a file, such as {out / 'part.amiss'}")
     except OSError:
         pass  # a name that cannot be is explained by the next line
-    check_writable(out)
+    environment.files.check_writable(out)
     work_dir = out.with_name(out.name + ".partial")
     try:
         with progress_bar() as progress:
@@ -106,47 +106,46 @@ def fit(
     except KeyboardInterrupt:
         raise TrainingError("stopped; the same command with --resume goes on behind the last whole epoch") from None
     shutil.rmtree(work_dir, ignore_errors=True)
-    _report(detector, method, out, json_)
+    _report(detector.model_, method, out, json_)
 
 
-def _report(detector: object, method: str, out: Path, json_: bool) -> None:
-    from ..detectors.base import Detector
-
-    assert isinstance(detector, Detector)
-    members = detector.member_facts() if hasattr(detector, "member_facts") else []
-    counts = {part: detector.splits_[part]["count"] for part in ("train", "stop", "calibrate")}
-    channels, height, width = detector.preprocessing_.shape
-    stages = detector.training_["stages"]
-    decision = detector.decision_
+def _report(model: FittedModel, method: str, out: Path, json_: bool) -> None:
+    record, decision = model.record, model.decision
+    members, splits = record.training.members(), record.splits
+    channels, height, width = model.preprocessing.shape
     if json_:
         print_json(
             {
                 "model": str(out),
                 "method": method,
-                "images": counts,
+                "images": {
+                    "train": splits.train.count,
+                    "stop": splits.stop.count,
+                    "calibrate": splits.calibrate.count,
+                },
                 "size": [height, width],
                 "channels": channels,
-                "training": detector.training_,
+                "training": record.training.model_dump(),
                 "members": members,
                 "decision": {
-                    "false_alarm_rate": detector.false_alarm_rate,
+                    "false_alarm_rate": model.false_alarm_rate,
                     "threshold": decision.threshold,
                     "guaranteed": decision.guaranteed,
                     "attainable_rate": decision.attainable_rate,
                     "images_needed": decision.images_needed,
                 },
-                "notes": detector.notes_,
+                "notes": record.notes,
             }
         )
     people = console(json_)
-    for note in detector.notes_:
+    for note in record.notes:
         people.print(f"[yellow]note[/]  {plain(note)}")
     colour = "gray" if channels == 1 else "colour"
-    what = "frames" if detector.learnt_from_video_ else "images"
-    chosen = _choice(stages, counts["stop"], bool(members))
+    what = "frames" if model.learnt_from_video else "images"
+    chosen = _choice(record.training.stages, splits.stop.count, bool(members))
     people.print(
-        f"[bold]{type(detector).__name__}[/] learnt from {counts['train']} {colour} {what} at {height}x{width} in "
-        f"{sum(stage['seconds'] for stage in stages):.0f} s; {chosen}{counts['calibrate']} "
+        f"[bold]{model.label}[/] learnt from {splits.train.count} {colour} {what} at {height}x{width} in "
+        f"{sum(stage.seconds for stage in record.training.stages):.0f} s; {chosen}{splits.calibrate.count} "
         "others set the threshold."
     )
     for member in members:
@@ -160,13 +159,13 @@ def _report(detector: object, method: str, out: Path, json_: bool) -> None:
     people.print(f"Wrote [bold]{name}[/] ({size:.1f} MB). Next:  amiss score {name} FOLDER")
 
 
-def _choice(stages: list[dict[str, Any]], stop: int, panel: bool) -> str:
+def _choice(stages: list[StageRecord], stop: int, panel: bool) -> str:
     """How the epoch was chosen, in words; empty for methods without epochs."""
     if panel:
         return f"{stop} others chose epochs and scaled the members, "
     for stage in stages:
-        if stage["chosen_by"] == "held-out normals":
-            return f"{stop} others chose epoch {stage['chosen_epoch']} of {stage['epochs']}, "
-        if stage["chosen_by"].startswith("labelled"):
-            return f"epoch {stage['chosen_epoch']} of {stage['epochs']} was chosen by {stage['chosen_by']}; "
+        if stage.chosen_by == "held-out normals":
+            return f"{stop} others chose epoch {stage.chosen_epoch} of {stage.epochs}, "
+        if stage.chosen_by.startswith("labelled"):
+            return f"epoch {stage.chosen_epoch} of {stage.epochs} was chosen by {stage.chosen_by}; "
     return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from contextlib import ExitStack
@@ -12,16 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import AmissError
+from .. import data, environment, registry, service
+from .. import explain as explaining
+from .. import report as reporting
+from ..errors import AmissError, UsageError
 from .console import Engine, Json, Model, console, plain, printable, progress_bar
 
 if TYPE_CHECKING:
     from ..data import Collection
-    from ..detectors.base import Detector
-    from ..explain.base import Explainer
+    from ..explain.explainer import Explainer
+    from ..model import FittedModel, Row
     from ..report.collect import ReportCollector
-    from ..results import ResultTable
-    from ..scoring import Row
+    from ..report.table import ResultTable
 
 ORDER = 3
 _HELP = """Score images with a model: p-values and decisions.
@@ -44,7 +45,7 @@ def register(app: typer.Typer) -> None:
 
 
 def score(
-    model: Model,
+    path: Model,
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Images.", show_default=False)],
     out: Annotated[
         Path | None, typer.Option(help="Table to write: .csv, .jsonl or .parquet.", show_default=False)
@@ -60,52 +61,44 @@ def score(
     engine: Engine = "auto",
     json_: Json = False,
 ) -> None:
-    from ..data import open_images
-    from ..errors import UsageError
-    from ..files import make_folder
-    from ..model_file import load
-    from ..report.collect import ReportCollector
-    from ..report.film import LONGEST
-    from ..results import as_record, result_table
-    from ..scoring import score_collection
-    from ..watching import Films
-
     if resume and out is None:
         raise UsageError("--resume continues a table, so it needs --out")
     if resume and film is not None:
         raise UsageError("a film needs every frame from the first; leave out --resume, or --film")
-    detector = load(model, engine)
+    model = registry.load(path, engine)
     if heatmaps is not None:
-        if not detector.gives_map:
-            raise UsageError(f"{type(detector).__name__} has no anomaly map to write; fit with --method bcae1 for maps")
-        make_folder(heatmaps)
-    collection = open_images(inputs, "score")
-    if film is not None and not collection.of_video and detector.clip_length == 1:
+        if not model.gives_map:
+            raise UsageError(f"{model.label} has no anomaly map to write; fit with --method bcae1 for maps")
+        environment.files.make_folder(heatmaps)
+    collection = data.open_images(inputs, "score")
+    if film is not None and not collection.of_video and model.clip_length == 1:
         raise UsageError(f"{collection.title} begins with a still image, of which there is no film; try --heatmaps")
-    explainer = None if explain is None else _explainer(explain, detector, report)
+    explainer = None if explain is None else _explainer(explain, model, report)
     counts = _Counts()
     with ExitStack() as stack:
         progress = stack.enter_context(progress_bar())
-        collector = ReportCollector(detector, f"Scores of {model.name}", explainer, progress) if report else None
-        run: dict[str, Any] = {"model": hashlib.sha256(model.read_bytes()).hexdigest(), "engine": detector.engine_.name}
+        collector = None
+        if report is not None:
+            collector = reporting.collect.ReportCollector(model, f"Scores of {path.name}", explainer, progress)
+        run: dict[str, Any] = {"model": reporting.table.digest_of(path), "engine": model.engine.name}
         run |= {"inputs": inputs, "n": len(collection)}
-        table = stack.enter_context(result_table(out, run, resume)) if out else None
+        table = stack.enter_context(reporting.table.result_table(out, run, resume)) if out else None
         write = table.write if table else stack.enter_context(_Printer(json_))
         done = table.done if table else 0
         if done and table is not None:
             table.check_follows(collection[done - 1].name)
             if collector is not None:
                 _tell_earlier_rows(table, collection, collector)
-        films = stack.enter_context(Films(detector, film)) if film else None
+        films = stack.enter_context(service.watching.Films(model, film)) if film else None
         # a frame of a video is found again only by a jump, so its picture comes along where it is shown
-        picture = LONGEST if films or (heatmaps is not None and collection.of_video) else None
-        for row in score_collection(detector, collection[done:] if done else collection, picture=picture):
-            write(as_record(row))
+        picture = reporting.film.LONGEST if films or (heatmaps is not None and collection.of_video) else None
+        for row in model.rows(collection[done:] if done else collection, picture=picture):
+            write(reporting.table.as_record(row))
             counts.add(row)
             if collector is not None:
                 collector.add(replace(row, picture=None))
             if heatmaps is not None and row.map is not None:
-                _write_heatmap(detector, row, heatmaps)
+                _write_heatmap(model, row, heatmaps)
             if films is not None:
                 films.add(row)
             progress("score", done + counts.total, len(collection), "")
@@ -114,8 +107,8 @@ def score(
         page = collector.write(report) if collector is not None and report is not None else None
     for note in collection.notes:
         console(True).print(f"[yellow]note[/]  {plain(note)}")
-    what = "frames" if collection.of_video or detector.clip_length > 1 else "images"
-    _summary(counts, done, detector, out, json_, what)
+    what = "frames" if collection.of_video or model.clip_length > 1 else "images"
+    _summary(counts, done, model, out, json_, what)
     if films is not None:
         console(True).print(f"{films.count} film{'s' * (films.count != 1)} in {plain(film)}")
     if page is not None:
@@ -124,29 +117,20 @@ def score(
         raise typer.Exit(1)
 
 
-def _explainer(name: str, detector: Detector, report: Path | None) -> Explainer:
-    from ..errors import UsageError
-    from ..explain import get_explainer
-
+def _explainer(name: str, model: FittedModel, report: Path | None) -> Explainer:
     if report is None:
         raise UsageError("--explain adds explanations to the report, so it needs --report; or try: amiss explain")
-    if detector.clip_length > 1:
-        raise UsageError(
-            f"{type(detector).__name__} sees clips, and a report explains single images; try: amiss explain"
-        )
-    explainer = get_explainer(name)()
-    explainer.check(detector)
+    if model.clip_length > 1:
+        raise UsageError(f"{model.label} sees clips, and a report explains single images; try: amiss explain")
+    explainer = explaining.get_explainer(name)()
+    explainer.check(model)
     return explainer
 
 
 def _tell_earlier_rows(table: ResultTable, collection: Collection, collector: ReportCollector) -> None:
     """A report of a resumed run is about all images; those scored before the break have no map any more."""
-    from ..scoring import Row
-
-    nan = float("nan")
     for item, record in zip(collection[: table.done], table.rows(), strict=True):
-        score, p_value = (nan if record[key] is None else record[key] for key in ("score", "p_value"))
-        collector.add(Row(item, score, p_value, bool(record["is_anomaly"]), error=record["error"]))
+        collector.add(reporting.table.as_row(item, record))
 
 
 class _Counts:
@@ -166,14 +150,13 @@ class _Printer:
         self._json, self._people, self._first = json_mode, sys.stdout.isatty(), True
 
     def __call__(self, record: dict[str, Any]) -> None:
-        from ..results import COLUMNS, csv_line
-
+        table = reporting.table
         if self._json:
             sys.stdout.write(('{"rows": [\n' if self._first else ",\n") + json.dumps(record))
         elif self._people:
             sys.stdout.write(_line(record) + "\n")
         else:
-            sys.stdout.write((",".join(COLUMNS) + "\n" if self._first else "") + csv_line(record))
+            sys.stdout.write((",".join(table.COLUMNS) + "\n" if self._first else "") + table.csv_line(record))
         self._first = False
 
     def __enter__(self) -> _Printer:
@@ -195,24 +178,18 @@ def _line(record: dict[str, Any]) -> str:
     return printable(f"{verdict}  score {record['score']:8.4f}  p {record['p_value']:.4f}  {record['name']}")
 
 
-def _write_heatmap(detector: Detector, row: Row, folder: Path) -> None:
-    from PIL import Image
-
-    from ..files import atomic_write, picture_name
-    from ..watching import annotated
-
-    picture = Image.fromarray(annotated(detector, row))
-    with atomic_write(folder / picture_name(row.item.name)) as file:
-        picture.save(file, "png")
+def _write_heatmap(model: FittedModel, row: Row, folder: Path) -> None:
+    picture = service.watching.annotated(model, row)
+    reporting.heatmap.write_png(picture, folder / environment.files.picture_name(row.item.name))
 
 
-def _summary(counts: _Counts, done: int, detector: Detector, out: Path | None, json_: bool, what: str) -> None:
+def _summary(counts: _Counts, done: int, model: FittedModel, out: Path | None, json_: bool, what: str) -> None:
     people = console(json_mode=True)
     unreadable = f", {counts.errors} could not be read" if counts.errors else ""
     resumed = f" ({done} more had been scored before)" if done else ""
     people.print(
         f"[bold]{counts.anomalous} of {counts.total} {what} are amiss[/]{unreadable}{resumed}. "
-        f"{plain(detector.decision_.explain())}"
+        f"{plain(model.decision.explain())}"
     )
     if out is not None:
         people.print(f"Wrote {plain(out)}")

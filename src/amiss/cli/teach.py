@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .. import environment, registry, service
+from ..lazy import rich
 from .console import Json, Model, console, number, percent, plain, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from ..service.teaching import Figures
 
 ORDER = 5
 _HELP = """Correct a model with images it got wrong, and recalibrate it.
@@ -29,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 
 def teach(
-    model: Model,
+    path: Model,
     normal: Annotated[list[str], typer.Option(help="Images that are normal; repeatable.", show_default=False)],
     anomalous: Annotated[list[str], typer.Option(help="Images that are anomalous; repeatable.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Model file to write; may be the same.", show_default=False)],
@@ -42,16 +47,11 @@ def teach(
     seed: Annotated[int, typer.Option(help="Chooses what is kept aside.")] = 0,
     json_: Json = False,
 ) -> None:
-    from .. import teaching
-    from ..files import check_writable
-    from ..model_file import load
-
-    check_writable(out)
-    detector = load(model)
-    known = len(detector.notes_)
+    environment.files.check_writable(out)
+    model = registry.load(path)
     with progress_bar() as progress:
-        lesson = teaching.teach(
-            detector,
+        lesson = service.teaching.teach(
+            model,
             normal,
             anomalous,
             calibrate=calibrate,
@@ -61,26 +61,24 @@ def teach(
             seed=seed,
             progress=progress,
         )
-        detector.save(out)
+        lesson.model.save(out)
     people = console(json_)
-    for note in detector.notes_[known:]:
+    for note in lesson.model.record.notes[len(model.record.notes) :]:
         people.print(f"[yellow]note[/]  {plain(note)}")
-    record, what = lesson.record, "frames" if detector.learnt_from_video_ else "images"
+    record, what = lesson.record, "frames" if model.learnt_from_video else "images"
     people.print(
-        f"Taught [bold]{plain(str(model))}[/] with {record['normal']} normal and {record['anomalous']} anomalous "
-        f"{what}; {record['kept_aside']} others kept aside:"
+        f"Taught [bold]{plain(str(path))}[/] with {record.normal} normal and {record.anomalous} anomalous "
+        f"{what}; {record.kept_aside} others kept aside:"
     )
     people.print(_table(lesson.before, lesson.after, what))
-    people.print(plain(detector.decision_.explain()))
+    people.print(plain(lesson.model.decision.explain()))
     people.print(f"Wrote [bold]{plain(str(out))}[/]")
     if json_:
-        print_json({"model": str(out), **record, "threshold": detector.decision_.threshold})
+        print_json({"model": str(out), **record.model_dump(), "threshold": lesson.model.decision.threshold})
 
 
-def _table(before: object, after: object, what: str) -> object:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
+def _table(before: Figures, after: Figures, what: str) -> rich.table.Table:
+    table = rich.table.Table(box=None, pad_edge=False)
     for column in ("", "before", "after"):
         table.add_column(column, justify="left" if not column else "right")
     for key, title, form in (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
+import shutil
 import signal
 import sys
 import time
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .. import data, registry, service
+from ..errors import DataError, UsageError
 from .console import Engine, Json, Model, console, plain, progress_bar
 
 if TYPE_CHECKING:
@@ -43,7 +46,7 @@ def register(app: typer.Typer) -> None:
 
 
 def watch(
-    model: Model,
+    path: Model,
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="Video, camera or stream.", show_default=False)],
     out: Annotated[Path | None, typer.Option(help="Folder for events.jsonl and films.", show_default=False)] = None,
     alert: Annotated[
@@ -53,32 +56,23 @@ def watch(
     engine: Engine = "auto",
     json_: Json = False,
 ) -> None:
-    from ..data import open_images
-    from ..data.live import LiveSource, is_live
-    from ..errors import DataError, UsageError
-    from ..model_file import load
-    from ..watching import Watcher, rate_of
-
     command = shlex.split(alert) if alert else []
-    if alert is not None:
-        import shutil
-
-        if not command or shutil.which(command[0]) is None:
-            raise UsageError(f"--alert {alert!r} cannot be run; give a program and its arguments")
-    detector = load(model, engine)
+    if alert is not None and (not command or shutil.which(command[0]) is None):
+        raise UsageError(f"--alert {alert!r} cannot be run; give a program and its arguments")
+    model = registry.load(path, engine)
     say = _Printer(json_)
-    if is_live(source):
-        live = LiveSource(source, told=lambda what, why: say({"event": what, "why": why}), patience=10)
-        watcher = Watcher(detector, out, command, rate, live=True)
+    if data.live.is_live(source):
+        live = data.live.LiveSource(source, told=lambda what, why: say({"event": what, "why": why}), patience=10)
+        watcher = service.watching.Watcher(model, out, command, rate, live=True)
         status = _Status(live)
         with _stopping(live.stop):
             for record in watcher.watch(live, 1, lambda row, smoothed: status.frame(say)):
                 say(record)
         say({"event": "stopped", "frames": watcher.frames, "dropped": live.dropped, "events": watcher.count})
         return
-    collection = open_images(source, "score")
-    rate = rate_of(collection[:2], rate)
-    watcher = Watcher(detector, out, command, rate)
+    collection = data.open_images(source, "score")
+    rate = service.watching.rate_of(collection[:2], rate)
+    watcher = service.watching.Watcher(model, out, command, rate)
     with progress_bar() as progress:
         done = 0
 

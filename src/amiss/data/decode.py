@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 from io import BytesIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from amiss.data.collection import Pixels
 from amiss.errors import DataError
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 #: Endings of the image files that are read, in lower case; they are matched whatever their case.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -104,8 +102,6 @@ def check_dtype(dtype: np.dtype[Any], name: str) -> None:
 
 
 def _decode(stream: IO[bytes], name: str) -> Pixels:
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
     try:
         with Image.open(stream, formats=_FORMATS) as image:
             limit = Image.MAX_IMAGE_PIXELS

@@ -25,9 +25,11 @@ from amiss.errors import DataError, UsageError
 
 #: One source given by name: a path, a glob, or a known set such as `mnist:test:normal=3`.
 Name = str | os.PathLike[str]
+#: What `fit` and `score` take: a path, glob or known set, several of them, an array (n, h, w[, c]), or a collection.
+Images = Name | Sequence[Name] | NDArray[Any] | Collection
 
 
-def open_images(source: Name | Sequence[Name] | NDArray[Any] | Collection, purpose: Purpose = "score") -> Collection:
+def open_images(source: Images, purpose: Purpose = "score") -> Collection:
     """Open images; nothing is decoded before an item is read.
 
     Args:

@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from amiss import versions
 from amiss.data.collection import Item, Pixels
 from amiss.data.video import pixels_of
+from amiss.environment import versions
 from amiss.errors import AmissError, DataError, UsageError
 
 #: Frames that wait at most; when as many wait, all of them are dropped, so that what follows is in one piece.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import urllib.request
 import zlib
 from collections.abc import Callable, Sequence
+from http.client import HTTPException
 from pathlib import Path
 
 from amiss.errors import MissingDataError
@@ -92,9 +94,6 @@ def fetch(
     Raises:
         MissingDataError: it could not be had, for whatever reason; the message says where to put it by hand.
     """
-    import urllib.request
-    from http.client import HTTPException
-
     wanted = {name: digest for name, digest in (("sha256", sha256), ("md5", md5)) if digest is not None}
     partial = destination.with_name(f".{destination.name}.{os.getpid()}.part")
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from .decode import read_image
 from .preprocessing import Preprocessing
@@ -20,8 +21,6 @@ def read_mask(path: Path, preprocessing: Preprocessing) -> NDArray[np.bool_]:
     Raises:
         DataError: the file is missing or no picture.
     """
-    from PIL import Image
-
     pixels = read_image(path)
     pixels = pixels if pixels.ndim == 2 else pixels.max(axis=2)
     high = np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 1

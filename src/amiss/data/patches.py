@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
 import numpy as np
@@ -16,25 +15,6 @@ MOST_PATCHES = 100_000
 
 #: Frames of which the background is the median, and by how much of the range foreground differs from it.
 _BACKGROUND_FRAMES, _DIFFERS = 25, 0.1
-
-
-def parse_patch(text: str) -> tuple[int, int]:
-    """`SIZE` or `SIZE:STRIDE` in pixels, to (size, stride); without a stride, patches overlap by half.
-
-    Raises:
-        UsageError: anything else.
-
-    >>> parse_patch("30:25"), parse_patch("32")
-    ((30, 25), (32, 16))
-    """
-    match = re.fullmatch(r"(\d{1,4})(?::(\d{1,4}))?", text)
-    size, stride = (int(match[1]), int(match[2] or max(1, int(match[1]) // 2))) if match else (0, 0)
-    if size < 4 or not 1 <= stride <= size:
-        raise UsageError(
-            f"patch must be none, SIZE or SIZE:STRIDE in pixels, such as 30:25, with at least 4 pixels and a stride up "
-            f"to the size, but is {text!r}"
-        )
-    return size, stride
 
 
 def patch_starts(length: int, size: int, stride: int) -> list[int]:
@@ -63,21 +43,21 @@ def cut_patches(
         foreground: (n, r, s) which patches to take: of each image, of each of its rows, of each of its columns.
     """
     rows, columns = (patch_starts(length, size, stride) for length in images.shape[2:])
-    places = [
+    corners = [
         (index, row, column)
         for index in range(len(images))
         for r, row in enumerate(rows)
         for s, column in enumerate(columns)
         if foreground is None or foreground[index, r, s]
     ]
-    if len(places) > MOST_PATCHES:
-        chosen = np.random.default_rng(seed).choice(len(places), MOST_PATCHES, replace=False)
-        places = [places[place] for place in np.sort(chosen)]
-    if not places:
+    if len(corners) > MOST_PATCHES:
+        chosen = np.random.default_rng(seed).choice(len(corners), MOST_PATCHES, replace=False)
+        corners = [corners[number] for number in np.sort(chosen)]
+    if not corners:
         raise DataError(
             f"no patch of {size} pixels has that much foreground; set a smaller foreground, or 0 for all patches"
         )
-    return np.stack([images[index, :, row : row + size, column : column + size] for index, row, column in places])
+    return np.stack([images[index, :, row : row + size, column : column + size] for index, row, column in corners])
 
 
 def foreground_patches(

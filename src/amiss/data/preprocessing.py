@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from ..errors import UsageError
 from .collection import Pixels
@@ -99,33 +99,15 @@ def shrunk_to(pixels: Pixels, longest: int) -> Pixels:
     return _resize(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
 
 
-def parse_size(size: str) -> tuple[int, int]:
-    """`HxW` to (height, width) in pixels.
-
-    >>> parse_size("64x128")
-    (64, 128)
-
-    Raises:
-        UsageError: the text is no `HxW`, or a side is under 8 or over 4096.
-    """
-    match = re.fullmatch(r"(\d+)x(\d+)", size)
-    if match is None:
-        raise UsageError(f"size {size!r} is not understood; write HxW such as 128x128, or native, or auto")
-    height, width = int(match[1]), int(match[2])
-    if not (8 <= height <= 4096 and 8 <= width <= 4096):
-        raise UsageError(f"size {size} is out of range; each side must be from 8 to 4096 pixels")
-    return height, width
-
-
 def infer_preprocessing(
-    samples: Iterable[Pixels], size: str = "auto", aspect: Literal["stretch", "keep"] = "stretch"
+    samples: Iterable[Pixels], size: tuple[int, int] | str = "auto", aspect: Literal["stretch", "keep"] = "stretch"
 ) -> Preprocessing:
     """The preprocessing that suits some sample images.
 
-    Gray where every sample is gray. `size` is `HxW`; `native`: the size that all samples share, or, where the aspect is
-    kept, one that holds the tallest and the widest; or `auto`: one shared size of 16 to 128 pixels a side is kept,
-    anything else is brought to about 128 x 128 pixels of area (32 x 32 for tiny images) with the samples' median aspect
-    ratio and sides that are multiples of 8.
+    Gray where every sample is gray. `size` is (height, width); `native`: the size that all samples share, or, where the
+    aspect is kept, one that holds the tallest and the widest; or `auto`: one shared size of 16 to 128 pixels a side is
+    kept, anything else is brought to about 128 x 128 pixels of area (32 x 32 for tiny images) with the samples' median
+    aspect ratio and sides that are multiples of 8.
     """
     shapes, gray = [], True
     for pixels in samples:
@@ -139,8 +121,8 @@ def infer_preprocessing(
                 f"{sizes[-1][0]}x{sizes[-1][1]} were found; set aspect=keep, or give size=HxW"
             )
         height, width = (max(each) for each in zip(*sizes, strict=True))
-    elif size != "auto":
-        height, width = parse_size(size)
+    elif not isinstance(size, str):
+        height, width = size
     elif len(sizes) == 1 and min(sizes[0]) >= _SMALLEST_KEPT and max(sizes[0]) <= _LARGEST_KEPT:
         height, width = sizes[0]
     else:
@@ -157,15 +139,11 @@ def _about_square(shapes: NDArray[np.float64]) -> tuple[int, int]:
 
 def _luma(pixels: Pixels) -> Pixels:
     if pixels.dtype == np.uint8:
-        from PIL import Image
-
         return np.asarray(Image.fromarray(pixels).convert("L"))
     return (pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)).astype(np.float32)
 
 
 def _resize(pixels: Pixels, height: int, width: int) -> Pixels:
-    from PIL import Image
-
     size, method = (width, height), Image.Resampling.BILINEAR
     if pixels.dtype == np.uint8 or pixels.ndim == 2:
         return np.asarray(Image.fromarray(pixels).resize(size, method))

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..environment.machine import cpu_count
 from ..errors import DataError
-from ..machine import cpu_count
 from ..progress import Progress, silent
 from .collection import Collection, Item, Pixels
 from .preprocessing import Preprocessing, shrunk_to

@@ -13,8 +13,8 @@ from typing import Any, overload
 
 import numpy as np
 
-from amiss import versions
 from amiss.data.collection import Collection, Item, Pixels
+from amiss.environment import versions
 from amiss.errors import DataError
 
 #: Endings of video files, in lower case.

@@ -6,25 +6,26 @@ input gate -> encoder -> code -> decoder; terms that are minimised; stages one a
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-from ..errors import UsageError
-from .base import Detector, Images
-from .settings import setting, whole_numbers
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+from .. import networks, objectives, training
+from ..data import Images, open_images
+from ..data.preprocessing import to_float
+from ..data.stack import load_stack
+from ..environment import versions
+from ..errors import DataError, UsageError
+from ..lazy import torch
+from ..networks.parts import CODES, CONVOLUTIONS, GATES, NETWORKS, POSTS
+from ..objectives.forms import NEGATIVES
+from ..settings import WholeNumbers, narrowed, setting
+from .detector import Detector
 
-    import numpy as np
-    from numpy.typing import NDArray
-    from torch import Generator, Tensor, nn
-    from torch.optim import Optimizer
-
-    from ..networks.autoencoder import Autoencoder, ReconstructionScorer
-    from ..training.stage import Batch, Computation, Pass, Player, Schedule, Stage
-
-#: Images in a monitor's pass.
+#: Images that a monitor scores at once.
 _PART = 256
 #: An error within so much of the mean image's is no better than painting the mean image.
 _NO_BETTER = 0.98
@@ -38,13 +39,9 @@ _REPEATED = 0.1
 #: An adversary has won where its path's error is so many times the normal path's.
 _WON = 10.0
 
-_GATES, _CONVOLUTIONS, _POSTS = ("none", "sa", "ssa"), ("plain", "asymmetric", "attention"), ("none", "se")
-_CODES = ("plain", "noise", "distorter", "memory", "prior")
-_NEGATIVES = ("none", "plain", "weighted", "repeated", "bounded")
-
 
 @dataclass(kw_only=True, eq=False)
-class Reconstructor(Detector):
+class Reconstructor(Detector["networks.autoencoder.ReconstructionScorer"]):
     """An autoencoder learns to reconstruct normal images; what it reconstructs badly is anomalous.
 
     Every part is a slot, and any combination works: `gate` (input attention), `conv` (kind of convolution), `post`
@@ -59,16 +56,20 @@ class Reconstructor(Detector):
     family: ClassVar[str] = "reconstructs"
     has_map: ClassVar[bool] = True
 
-    network: str = setting("bcae1", "layers of the autoencoder", choices=("bcae1", "bcae2", "pooled", "dcgan"))
-    filters: str = setting("64,64,64,96,96", "of the encoder's layers, with commas; the last is the code's channels")
-    gate: str = setting("none", "soft attention on the input: sigmoid (sa) or softmax (ssa)", choices=_GATES)
-    conv: str = setting("plain", "kind of convolutions; asymmetric = strengthened kernels", choices=_CONVOLUTIONS)
-    post: str = setting("none", "behind every activation; se = squeeze-excitation", choices=_POSTS)
-    code: str = setting("plain", "what happens to the code before it is decoded", choices=_CODES)
+    network: str = setting("bcae1", "layers of the autoencoder", choices=NETWORKS)
+    filters: tuple[int, ...] = setting(
+        (64, 64, 64, 96, 96), "of the encoder's layers; the last is the code's channels", kind=WholeNumbers(least=2)
+    )
+    gate: str | None = setting(None, "soft attention on the input: sigmoid (sa) or softmax (ssa)", choices=GATES)
+    conv: str = setting("plain", "kind of convolutions; asymmetric = strengthened kernels", choices=CONVOLUTIONS)
+    post: str | None = setting(None, "behind every activation; se = squeeze-excitation", choices=POSTS)
+    code: str = setting("plain", "what happens to the code before it is decoded", choices=CODES)
     loss: str = setting("mse", "what is minimised, and the score", choices=("mse", "mse+ssim"))
-    negative: str = setting("none", "term that spoils the reconstruction of labelled anomalies", choices=_NEGATIVES)
-    svdd: str = setting("none", "fine-tuning of the encoder", choices=("none", "one-class", "soft-boundary"))
-    corruption: str = setting("none", "of the input in training", choices=("none", "noise", "mask"))
+    negative: str | None = setting(
+        None, "term that spoils the reconstruction of labelled anomalies", choices=(None, *NEGATIVES)
+    )
+    svdd: str | None = setting(None, "fine-tuning of the encoder", choices=(None, "one-class", "soft-boundary"))
+    corruption: str | None = setting(None, "of the input in training", choices=(None, "noise", "mask"))
     score_path: str = setting(
         "normal", "path whose error counts", choices=("normal", "perturbed", "mean"), name="score"
     )
@@ -104,15 +105,19 @@ class Reconstructor(Detector):
     plateau_factor: float = setting(0.75, "what the learning rate is then multiplied by", low=0.01, high=0.99)
     fewest_steps: int = setting(20, "an epoch passes through few images several times, to this many steps", low=1)
 
+    @classmethod
+    def quick_settings(cls) -> dict[str, object]:
+        return {"filters": narrowed(cls().filters)}
+
     # -- what it is made of --------------------------------------------------------------------------------------------
 
-    def build(self, shape: tuple[int, int, int]) -> ReconstructionScorer:
-        from ..networks.autoencoder import Autoencoder, ReconstructionScorer
-
-        network = Autoencoder(
+    def build(
+        self, shape: tuple[int, int, int], backbone: networks.backbone.Features | None = None
+    ) -> networks.autoencoder.ReconstructionScorer:
+        network = networks.autoencoder.Autoencoder(
             shape,
             network=self.network,  # type: ignore[arg-type]  # `check` allows the literals only
-            filters=self._filters(),
+            filters=self.filters,
             conv=self.conv,  # type: ignore[arg-type]  # as above
             post=self.post,
             gate=self.gate,
@@ -120,49 +125,50 @@ class Reconstructor(Detector):
             strength=self.strength,
             items=self.memory_items,
         )
-        return ReconstructionScorer(network, self.loss, self.eta, self.score_path, scaled=self.code == "distorter")
+        scaled = self.code == "distorter"
+        return networks.autoencoder.ReconstructionScorer(network, self.loss, self.eta, self.score_path, scaled=scaled)
 
-    def finish(self, scorer: nn.Module) -> nn.Module:
-        from ..networks.asymmetric import fuse
-
-        return fuse(scorer) if self.conv == "asymmetric" and self.fuse else scorer
+    def finish(self, scorer: torch.nn.Module) -> torch.nn.Module:
+        return networks.asymmetric.fuse(scorer) if self.conv == "asymmetric" and self.fuse else scorer
 
     def learns_from_anomalies(self) -> bool:
-        return self.negative != "none"
-
-    def check(self) -> None:
-        super().check()
-        self._filters()
-
-    def _filters(self) -> tuple[int, ...]:
-        return whole_numbers("filters", self.filters, least=2)
+        return self.negative is not None
 
     # -- how it learns -------------------------------------------------------------------------------------------------
 
-    def stages(self, scorer: ReconstructionScorer) -> Sequence[Stage | Computation]:
-        mixed = self.negative != "none" and self.negative_phase == "mixed"
-        judge = self._discriminator(scorer)
-        stages: list[Stage | Computation] = [self._fit_stage(scorer, judge, mixed)]
-        if self.negative != "none" and not mixed:
-            stages.append(self.negative_stage(scorer, judge))
-        if self.svdd != "none":
+    def stages(
+        self, scorer: networks.autoencoder.ReconstructionScorer
+    ) -> Sequence[training.stage.Stage | training.stage.Computation]:
+        mixed = self.negative is not None and self.negative_phase == "mixed"
+        discriminator = self._discriminator(scorer)
+        stages: list[training.stage.Stage | training.stage.Computation] = [
+            self._fit_stage(scorer, discriminator, mixed)
+        ]
+        if self.negative is not None and not mixed:
+            stages.append(self.negative_stage(scorer, discriminator))
+        if self.svdd is not None:
             stages += self._svdd_stages(scorer)
         if self.code == "distorter":
             stages.append(self._scaling(scorer))
         return stages
 
-    def _discriminator(self, scorer: ReconstructionScorer) -> nn.Module | None:
+    def _discriminator(
+        self, scorer: networks.autoencoder.ReconstructionScorer
+    ) -> networks.discriminator.CodeDiscriminator | None:
         """Of codes, where they are pushed towards a prior; the negative phase goes on with it."""
-        from ..networks.discriminator import CodeDiscriminator
-
         channels, height, width = scorer.network.code_shape
-        return CodeDiscriminator(channels * height * width) if self.code == "prior" else None
+        if self.code != "prior":
+            return None
+        return networks.discriminator.CodeDiscriminator(channels * height * width)
 
-    def _fit_stage(self, scorer: ReconstructionScorer, judge: nn.Module | None, negative: bool) -> Stage:
-        from ..training.stage import Stage
-
-        players = self._players(scorer, judge, None if negative else self._plateau(), negative)
-        return Stage(
+    def _fit_stage(
+        self,
+        scorer: networks.autoencoder.ReconstructionScorer,
+        discriminator: networks.discriminator.CodeDiscriminator | None,
+        negative: bool,
+    ) -> training.stage.Stage:
+        players = self._players(scorer, discriminator, None if negative else self._plateau(), negative)
+        return training.stage.Stage(
             "fit",
             players,
             self.epochs,
@@ -170,18 +176,20 @@ class Reconstructor(Detector):
             patience=None if negative else self.patience,
             fewest_steps=self.fewest_steps,
             keep="last" if negative else "best",  # as in the negative stage
-            beside={} if judge is None else {"discriminator": judge},
+            beside={} if discriminator is None else {"discriminator": discriminator},
             measure=lambda images: self._measures(scorer, images),
             diagnose=self._diagnose_fit,
         )
 
-    def negative_stage(self, scorer: ReconstructionScorer, judge: nn.Module | None = None) -> Stage:
+    def negative_stage(
+        self,
+        scorer: networks.autoencoder.ReconstructionScorer,
+        discriminator: networks.discriminator.CodeDiscriminator | None = None,
+    ) -> training.stage.Stage:
         """Normals and labelled anomalies together, from what the normals alone have taught (ADNL 4.3)."""
-        from ..training.stage import Stage
-
-        judge = self._discriminator(scorer) if judge is None else judge
-        players = self._players(scorer, judge, None, negative=True)
-        return Stage(
+        discriminator = self._discriminator(scorer) if discriminator is None else discriminator
+        players = self._players(scorer, discriminator, None, negative=True)
+        return training.stage.Stage(
             "negative",
             players,
             self.negative_epochs,
@@ -191,73 +199,74 @@ class Reconstructor(Detector):
             needs_anomalies=True,
             frozen=True,  # batches of both kinds have other statistics than the normals that will be scored
             measure=lambda images: self._measures(scorer, images),
-            beside={} if judge is None else {"discriminator": judge},
+            beside={} if discriminator is None else {"discriminator": discriminator},
             diagnose=_diagnose_negative,
         )
 
-    def _plateau(self) -> Schedule:
-        from torch.optim.lr_scheduler import ReduceLROnPlateau
+    def _plateau(self) -> training.stage.Schedule:
+        def make(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.ReduceLROnPlateau:
+            return torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimizer, factor=self.plateau_factor, patience=self.plateau_patience
+            )
 
-        from ..training.stage import Schedule
-
-        def make(optimizer: Optimizer, steps: int) -> ReduceLROnPlateau:
-            return ReduceLROnPlateau(optimizer, factor=self.plateau_factor, patience=self.plateau_patience)
-
-        return Schedule(make, "plateau")
+        return training.stage.Schedule(make, "plateau")
 
     def _players(
-        self, scorer: ReconstructionScorer, judge: nn.Module | None, schedule: Schedule | None, negative: bool
-    ) -> list[Player]:
-        from torch.optim import Adam
-
-        from ..training.stage import Player
-
+        self,
+        scorer: networks.autoencoder.ReconstructionScorer,
+        discriminator: networks.discriminator.CodeDiscriminator | None,
+        schedule: training.stage.Schedule | None,
+        negative: bool,
+    ) -> list[training.stage.Player]:
         network, learning_rate = scorer.network, self.learning_rate
         own = list(network.own_parameters())
         repeated = self.negative == "repeated"
+        adam = torch.optim.Adam
 
-        def seen(batch: Batch) -> Batch:
+        def given(batch: training.stage.Batch) -> training.stage.Batch:
             return batch if negative else _without_anomalies(batch)
 
-        def both(batch: Batch) -> dict[str, Tensor]:
-            terms = self._terms(scorer, seen(batch))
+        def both(batch: training.stage.Batch) -> dict[str, torch.Tensor]:
+            terms = self._terms(scorer, given(batch))
             if repeated:
                 terms.pop("negative term", None)
             return terms
 
-        def anomalies_alone(batch: Batch) -> dict[str, Tensor]:
+        def anomalies_alone(batch: training.stage.Batch) -> dict[str, torch.Tensor]:
             terms = self._terms(scorer, batch)
             return {name: term for name, term in terms.items() if name == "negative term"}
 
-        players = [Player("autoencoder", own, both, learning_rate, schedule, optimizer=Adam)]
+        players = [training.stage.Player("autoencoder", own, both, learning_rate, schedule, optimizer=adam)]
         if negative and repeated:
             players.append(
-                Player(
+                training.stage.Player(
                     "negative",
                     own,
                     anomalies_alone,
                     _REPEATED * learning_rate,
                     moves=self.negative_moves,
-                    optimizer=Adam,
+                    optimizer=adam,
                 )
             )
         if self.code == "distorter":
             players.append(
-                Player(
+                training.stage.Player(
                     "distorter",
                     list(network.code.adversary()),
-                    lambda batch: self._distortion(scorer, seen(batch)),
+                    lambda batch: self._distortion(scorer, given(batch)),
                     self.distorter_weight * learning_rate,  # Adam divides a weight of the loss out again
                     every_epochs=self.distorter_every,
-                    optimizer=Adam,
+                    optimizer=adam,
                 )
             )
-        return players if judge is None else players + _prior_players(network, judge, learning_rate, seen)
+        return (
+            players if discriminator is None else players + _prior_players(network, discriminator, learning_rate, given)
+        )
 
-    def _distortion(self, scorer: ReconstructionScorer, batch: Batch) -> dict[str, Tensor]:
+    def _distortion(
+        self, scorer: networks.autoencoder.ReconstructionScorer, batch: training.stage.Batch
+    ) -> dict[str, torch.Tensor]:
         """The distorter maximises the error that the autoencoder minimises (ALPS III-C)."""
-        import torch
-
         network = scorer.network
         with torch.no_grad():
             gated = network.gate(_both_kinds(batch.images, batch))
@@ -265,11 +274,10 @@ class Reconstructor(Detector):
         reconstruction = network.decoder(network.code.perturbed(code, gated))[: len(batch.images)]
         return {"distortion": -scorer.error(batch.images, reconstruction).mean()}
 
-    def _terms(self, scorer: ReconstructionScorer, batch: Batch) -> dict[str, Tensor]:
+    def _terms(
+        self, scorer: networks.autoencoder.ReconstructionScorer, batch: training.stage.Batch
+    ) -> dict[str, torch.Tensor]:
         """What the autoencoder minimises; labelled anomalies pass through it beside the normal images."""
-        from ..objectives.gate import map_penalty
-        from ..objectives.negative import negative_term
-
         network, images, count = scorer.network, batch.images, len(batch.images)
         given = _both_kinds(self._corrupted(images, batch.generator), batch)
         gated = network.gate(given)
@@ -279,34 +287,36 @@ class Reconstructor(Detector):
         if self.code == "distorter" and self.normal_weight:
             terms["normal error"] = self.normal_weight * scorer.error(images, network.decoder(code)[:count]).mean()
         if self.gate == "sa" and self.gate_penalty:
-            attention: Any = network.gate
-            terms["gate penalty"] = self.gate_penalty * map_penalty(attention.attention_map(given)[:count])
+            assert isinstance(network.gate, networks.gates.SoftAttention)
+            attention_map = network.gate.attention_map(given)[:count]
+            terms["gate penalty"] = self.gate_penalty * objectives.gate.map_penalty(attention_map)
         if self.code == "memory" and self.entropy_weight:
-            from ..networks.memory import addressing_entropy
-
-            memory: Any = network.code
-            terms["memory entropy"] = self.entropy_weight * addressing_entropy(memory.memory.addressing(code[:count]))
-        if batch.anomalies is not None:
+            assert isinstance(network.code, networks.codes.MemorisedCode)
+            addressing = network.code.memory.addressing(code[:count])
+            terms["memory entropy"] = self.entropy_weight * networks.memory.addressing_entropy(addressing)
+        if batch.anomalies is not None and self.negative is not None:
             errors = scorer.error(batch.anomalies, reconstruction[count:]).mean(dim=(1, 2))
-            terms["negative term"] = negative_term(self.negative, errors, self.negative_weight, self.negative_unit)
+            terms["negative term"] = objectives.negative.negative_term(
+                self.negative, errors, self.negative_weight, self.negative_unit
+            )
         return terms
 
-    def _corrupted(self, images: Tensor, generator: Generator) -> Tensor:
-        from ..objectives.corruption import masked, noisy
-
+    def _corrupted(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         if self.corruption == "noise":
-            return noisy(images, self.corruption_level, generator)
-        return masked(images, self.corruption_level, generator) if self.corruption == "mask" else images
+            return objectives.corruption.noisy(images, self.corruption_level, generator)
+        if self.corruption == "mask":
+            return objectives.corruption.masked(images, self.corruption_level, generator)
+        return images
 
-    def _monitor(self, scorer: ReconstructionScorer) -> Any:
+    def _monitor(self, scorer: networks.autoencoder.ReconstructionScorer) -> Callable[[training.stage.Held], float]:
         path = "perturbed" if self.code == "distorter" else "normal"
 
-        def monitor(images: Tensor, generator: Generator) -> float:
-            return _mean_error(scorer, images, path)
+        def monitor(held: training.stage.Held) -> float:
+            return _mean_error(scorer, held.images, path)
 
         return monitor
 
-    def _measures(self, scorer: ReconstructionScorer, images: Tensor) -> dict[str, float]:
+    def _measures(self, scorer: networks.autoencoder.ReconstructionScorer, images: torch.Tensor) -> dict[str, float]:
         """What the diagnosis needs: the error of painting the mean image, and of the normal path."""
         mean_image = images.mean(dim=0, keepdim=True).expand(len(images), -1, -1, -1)
         figures = {"error of the mean image": float(scorer.error(images, mean_image).mean())}
@@ -332,35 +342,35 @@ class Reconstructor(Detector):
 
     # -- SVDD regularisation (RAVI 3.6) --------------------------------------------------------------------------------
 
-    def _svdd_stages(self, scorer: ReconstructionScorer) -> list[Stage | Computation]:
-        from torch.optim import Adam
-
-        from ..networks.sphere import Sphere
-        from ..training.stage import Computation, Player, Stage
-
+    def _svdd_stages(
+        self, scorer: networks.autoencoder.ReconstructionScorer
+    ) -> list[training.stage.Stage | training.stage.Computation]:
         network = scorer.network
         channels, height, width = network.code_shape
-        sphere = Sphere(channels * height * width)
+        sphere = networks.sphere.Sphere(channels * height * width)
 
-        def centre(seen: Pass) -> dict[str, float]:
-            return sphere.place((network.encode(part).flatten(1) for part in seen.train.batches(_PART)), self.svdd_nu)
+        def centre(context: training.stage.StageContext) -> dict[str, float]:
+            embeddings = (network.encode(part).flatten(1) for part in context.train.batches(_PART))
+            return sphere.fit_centre(embeddings, self.svdd_nu)
 
-        def terms(batch: Batch) -> dict[str, Tensor]:
+        def terms(batch: training.stage.Batch) -> dict[str, torch.Tensor]:
             embeddings = network.encode(batch.images).flatten(1)
             regular = {"svdd": sphere.loss(embeddings, self.svdd == "soft-boundary", self.svdd_nu)}
             if self.svdd_scope == "joint":
                 regular |= self._terms(scorer, _without_anomalies(batch))
             return regular
 
-        changed: dict[str, list[nn.Parameter]] = {
+        changed: dict[str, list[torch.nn.Parameter]] = {
             "last": list(network.last_encoder_layer().parameters()),
             "encoder": list(network.encoder.parameters()),
             "joint": list(network.own_parameters()),
         }
-        player = Player("encoder", changed[self.svdd_scope], terms, self.svdd_learning_rate, optimizer=Adam)
+        player = training.stage.Player(
+            "encoder", changed[self.svdd_scope], terms, self.svdd_learning_rate, optimizer=torch.optim.Adam
+        )
         return [
-            Computation("centre", centre),
-            Stage(
+            training.stage.Computation("centre", centre),
+            training.stage.Stage(
                 "svdd",
                 [player],
                 self.svdd_epochs,
@@ -375,19 +385,16 @@ class Reconstructor(Detector):
 
     # -- scores --------------------------------------------------------------------------------------------------------
 
-    def _scaling(self, scorer: ReconstructionScorer) -> Computation:
+    def _scaling(self, scorer: networks.autoencoder.ReconstructionScorer) -> training.stage.Computation:
         """Scores from 0 to 1 on held-out normals (ALPS III-D); on the stop part, which calibration never sees."""
-        import torch
 
-        from ..training.stage import Computation
-
-        def scale(seen: Pass) -> dict[str, float]:
-            parts = [scorer.errors(part, self.score_path).mean(dim=(1, 2)) for part in seen.stop.batches(_PART)]
+        def scale(context: training.stage.StageContext) -> dict[str, float]:
+            parts = [scorer.errors(part, self.score_path).mean(dim=(1, 2)) for part in context.stop.batches(_PART)]
             scores = torch.cat(parts)
             scorer.set_scale(scores)
             return {"lowest": float(scores.min()), "highest": float(scores.max())}
 
-        return Computation("scale", scale)
+        return training.stage.Computation("scale", scale)
 
     def path_scores(self, x: Images) -> dict[str, NDArray[np.float32]]:
         """The three scores of ALPS (III-D) for images: `normal`, `perturbed` and `mean`, each (n,), unscaled.
@@ -398,79 +405,68 @@ class Reconstructor(Detector):
             MissingExtraError: torch is not installed.
             DataError: an image cannot be read.
         """
-        from .. import versions
-        from ..errors import DataError
-
-        self.require_fitted()
+        model = self.require_fitted()
         if not self.sees_whole_images:
             raise UsageError("scores of every path need whole images; fit with patch=none and features=none")
         versions.require("train", "scores of every path", "torch")
-        import numpy as np
-        import torch
-
-        from ..data import open_images
-        from ..data.preprocessing import to_float
-        from ..data.stack import load_stack
-
-        stack = load_stack(open_images(x, "score"), self.preprocessing_)
+        stack = load_stack(open_images(x, "score"), model.preprocessing)
         if stack.unreadable:
             raise DataError(stack.unreadable[0][1])
-        scorer: Any = self.torch_scorer()
+        scorer = model.torch_scorer()
+        assert isinstance(scorer, networks.autoencoder.ReconstructionScorer)
         found: dict[str, list[NDArray[np.float32]]] = {"normal": [], "perturbed": [], "mean": []}
         with torch.inference_mode():
-            for begin in range(0, len(stack.images), self.scoring_batch_):
-                part = torch.from_numpy(to_float(stack.images[begin : begin + self.scoring_batch_]))
+            for begin in range(0, len(stack.images), model.batch_size):
+                part = torch.from_numpy(to_float(stack.images[begin : begin + model.batch_size]))
                 for path, scores in found.items():
                     scores.append(scorer.errors(part, path).mean(dim=(1, 2)).numpy())
         return {path: np.concatenate(scores) for path, scores in found.items()}
 
 
-def _both_kinds(images: Tensor, batch: Batch) -> Tensor:
+def _both_kinds(images: torch.Tensor, batch: training.stage.Batch) -> torch.Tensor:
     """Normal `images` and the labelled anomalies behind them, if any.
 
     In one batch, because batch normalisation would learn from batches of one kind what holds for neither.
     """
-    import torch
-
     return images if batch.anomalies is None else torch.cat([images, batch.anomalies])
 
 
-def _without_anomalies(batch: Batch) -> Batch:
+def _without_anomalies(batch: training.stage.Batch) -> training.stage.Batch:
     return dataclasses.replace(batch, anomalies=None)
 
 
-def _mean_error(scorer: ReconstructionScorer, images: Tensor, path: str) -> float:
-    import torch
-
+def _mean_error(scorer: networks.autoencoder.ReconstructionScorer, images: torch.Tensor, path: str) -> float:
     parts = torch.split(images, _PART)
     return sum(float(scorer.errors(part, path).mean(dim=(1, 2)).sum()) for part in parts) / len(images)
 
 
 def _prior_players(
-    network: Autoencoder, discriminator: nn.Module, learning_rate: float, seen: Callable[[Batch], Batch]
-) -> list[Player]:
+    network: networks.autoencoder.Autoencoder,
+    discriminator: networks.discriminator.CodeDiscriminator,
+    learning_rate: float,
+    given: Callable[[training.stage.Batch], training.stage.Batch],
+) -> list[training.stage.Player]:
     """The discriminator, which tells codes from Gaussian draws, and the encoder, which passes its codes off as such."""
-    import torch
-    from torch.optim import Adam
 
-    from ..objectives.adversarial import passed_off, told_apart
-    from ..training.stage import Player
+    def codes_of_normals(batch: training.stage.Batch) -> torch.Tensor:
+        return network.encode(_both_kinds(batch.images, given(batch)))[: len(batch.images)].flatten(1)
 
-    def codes_of_normals(batch: Batch) -> Tensor:
-        return network.encode(_both_kinds(batch.images, seen(batch)))[: len(batch.images)].flatten(1)
-
-    def tell(batch: Batch) -> dict[str, Tensor]:
+    def discriminator_terms(batch: training.stage.Batch) -> dict[str, torch.Tensor]:
         with torch.no_grad():
             codes = codes_of_normals(batch)
         drawn = torch.randn(codes.shape, generator=batch.generator).to(codes)
-        return {"discriminator": told_apart(discriminator(drawn), discriminator(codes))}
+        loss = objectives.adversarial.discriminator_loss(discriminator(drawn), discriminator(codes))
+        return {"discriminator loss": loss}
 
-    def pass_off(batch: Batch) -> dict[str, Tensor]:
-        return {"prior": passed_off(discriminator(codes_of_normals(batch)))}
+    def encoder_terms(batch: training.stage.Batch) -> dict[str, torch.Tensor]:
+        return {"generator loss": objectives.adversarial.generator_loss(discriminator(codes_of_normals(batch)))}
 
     return [
-        Player("discriminator", list(discriminator.parameters()), tell, learning_rate, optimizer=Adam),
-        Player("encoder", list(network.encoder.parameters()), pass_off, learning_rate, optimizer=Adam),
+        training.stage.Player(name, list(part.parameters()), terms, learning_rate, optimizer=torch.optim.Adam)
+        for name, part, terms in (
+            ("discriminator", discriminator, discriminator_terms),
+            ("encoder", network.encoder, encoder_terms),
+        )
     ]
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 
+from ..environment.machine import cpu_count
 from ..errors import ModelFileError
-from ..machine import cpu_count
 from . import Output
 
 
@@ -26,8 +27,6 @@ class OnnxEngine:
     name = "onnxruntime"
 
     def __init__(self, graph: bytes) -> None:
-        import onnxruntime
-
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = cpu_count()
         options.log_severity_level = 3

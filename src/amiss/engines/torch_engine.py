@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ..machine import keep_freed_memory
+from ..environment.machine import keep_freed_memory
 from ..training.choose import training_device
 from . import Output, allowed_difference
 
@@ -48,7 +48,7 @@ class TorchEngine:
 
 def choose_precision(
     scorer: nn.Module, images: NDArray[np.float32], calibration: NDArray[np.float32], device: str = "auto"
-) -> str:
+) -> Literal["float32", "bfloat16"]:
     """`bfloat16` where a trial on `images` finds it faster and within the tolerance of `calibration`, else `float32`.
 
     Args:

@@ -1,4 +1,4 @@
-"""Explainers: one file each. The registry name is the file's name; nothing else needs editing to add one."""
+"""Why a score is what it is: explainers, found by their files, and what they share."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ import importlib
 import pkgutil
 from typing import TYPE_CHECKING
 
+from .. import lazy
 from ..errors import UsageError
+from . import explainers
 
-if TYPE_CHECKING:
-    from .base import Explainer
+__getattr__, __dir__ = lazy.attach(__name__)
 
-#: What explainers share.
-_NOT_EXPLAINERS = ("base", "explanation", "filling", "images", "measure", "relevance", "superpixels")
+if TYPE_CHECKING:  # for type checkers alone
+    from . import images as images
+    from . import measure as measure
+    from . import relevance as relevance
+    from .explainer import Explainer
 
 
 @functools.cache
 def explainer_names() -> tuple[str, ...]:
-    """Registry names of all explainers, from the files of this folder; imports none of them."""
-    return tuple(sorted(found.name for found in pkgutil.iter_modules(__path__) if found.name not in _NOT_EXPLAINERS))
+    """Registry names of all explainers, from the files of their folder; imports none of them."""
+    return tuple(sorted(found.name for found in pkgutil.iter_modules(explainers.__path__)))
 
 
 def get_explainer(name: str) -> type[Explainer]:
@@ -32,22 +36,14 @@ def get_explainer(name: str) -> type[Explainer]:
     >>> get_explainer("lrp").__name__
     'LRP'
     """
-    from .base import Explainer
-
     if name not in explainer_names():
         close = difflib.get_close_matches(name, explainer_names(), n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(explainer_names())}"
         raise UsageError(f"there is no explainer {name!r}; {hint}")
-    module = importlib.import_module(f"{__name__}.{name}")
+    module = importlib.import_module(f"{explainers.__name__}.{name}")
     (found,) = (
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Explainer) and value.__module__ == module.__name__
+        if isinstance(value, type) and hasattr(value, "attribute") and value.__module__ == module.__name__
     )
     return found
-
-
-def explainer_name(explainer: Explainer | type[Explainer]) -> str:
-    """The registry name of an explainer or its class."""
-    kind = explainer if isinstance(explainer, type) else type(explainer)
-    return kind.__module__.rpartition(".")[2]

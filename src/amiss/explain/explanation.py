@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..maps import smoothed
+from ..calibration.maps import smoothed
 
 #: A place belongs to a region from this share of the map's height above its median on.
 _STANDS_OUT = 0.5
@@ -68,7 +68,7 @@ class Explanation:
             normal.
         mask: (h, w) bool, the places that stand out.
         regions: the rectangles around the connected parts of `mask`, the strongest first.
-        score, p_value, is_anomaly: of the image, as `Detector.score` gives them.
+        score, p_value, is_anomaly: of the image, as `FittedModel.score` gives them.
         replaced: the same when the places of `mask` look as expected.
         settings: of the explainer, its seed among them.
         filled: what the marked places, and others that were taken away, were filled with: `reconstruction`, `nearest`

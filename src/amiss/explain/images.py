@@ -5,22 +5,18 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..data import Item, open_images
+from ..data import Images, Item, open_images
+from ..data.collection import Pixels
 from ..data.preprocessing import to_float
 from ..data.stack import Prepared
 from ..errors import DataError, UsageError
 from ..progress import Progress, silent
-from ..scoring import prepared_inputs
-from .base import Explainer
+from .explainable import Explainable
+from .explainer import Explainer
 from .explanation import Explanation
-
-if TYPE_CHECKING:
-    from ..data.collection import Pixels
-    from ..detectors.base import Detector, Images
 
 _PICTURE = 1024
 
@@ -43,7 +39,7 @@ class Explained:
 
 
 def explain_collection(
-    detector: Detector,
+    model: Explainable,
     collection: Iterable[Item],
     explainer: Explainer,
     *,
@@ -54,7 +50,7 @@ def explain_collection(
     """Explain images one after the other; holds one at a time.
 
     Args:
-        detector: fitted.
+        model: fitted.
         collection: images, or frames of videos, of which clips are made where the method sees clips.
         explainer: with its settings.
         most: explain only so many, those with the highest scores, highest first; 0 for all, in their order.
@@ -62,45 +58,45 @@ def explain_collection(
         progress: told what is done of how much.
 
     Raises:
-        UsageError: the explainer does not suit the detector.
+        UsageError: the explainer does not suit the model.
         MissingExtraError: its libraries are not installed.
     """
-    explainer.check(detector)
-    inputs = prepared_inputs(detector, collection, picture=_PICTURE)
+    explainer.check(model)
+    inputs = model.inputs(collection, picture=_PICTURE)
     if most:
-        chosen = _strangest(detector, inputs, most, total, progress)
+        chosen = _strangest(model, inputs, most, total, progress)
         inputs, total = iter(chosen), len(chosen)
     for done, prepared in enumerate(inputs, start=1):
         if prepared.image is None:
             yield Explained(prepared.item, None, error=prepared.error)
         else:
-            explanation = explainer.explain(detector, to_float(prepared.image), prepared.item.name)
+            explanation = explainer.explain(model, to_float(prepared.image), prepared.item.name)
             yield Explained(prepared.item, explanation, prepared.picture)
         progress("explain", done, total, "")
 
 
-def explain_one(detector: Detector, x: Images, explainer: Explainer) -> Explanation:
-    """Explain the image `x`, or, where the method sees clips, the last frame of the video; see `Detector.explain`."""
+def explain_one(model: Explainable, x: Images, explainer: Explainer) -> Explanation:
+    """Explain the image `x`, or, where the method sees clips, the last frame of the video: `FittedModel.explain`."""
     if isinstance(x, np.ndarray) and (x.ndim == 2 or (x.ndim == 3 and x.shape[2] in (1, 3, 4) and len(x) > 4)):
         x = x[None]
     collection = open_images(x, "score")
-    explainer.check(detector)
-    if detector.clip_length == 1 and len(collection) != 1:
+    explainer.check(model)
+    if model.clip_length == 1 and len(collection) != 1:
         raise UsageError(
             f"{collection.title} holds {len(collection)} images, and one at a time is explained; "
             "explain_collection takes many"
         )
     last = None
-    for last in prepared_inputs(detector, collection):
+    for last in model.inputs(collection):
         if last.image is None:
             raise DataError(str(last.error))
     if last is None or last.image is None:
         raise DataError(f"{collection.title} holds no image to explain")
-    return explainer.explain(detector, to_float(last.image), last.item.name)
+    return explainer.explain(model, to_float(last.image), last.item.name)
 
 
 def _strangest(
-    detector: Detector, inputs: Iterable[Prepared], most: int, total: int, progress: Progress
+    model: Explainable, inputs: Iterable[Prepared], most: int, total: int, progress: Progress
 ) -> list[Prepared]:
     """Those with the highest scores, and before them all that could not be read."""
     unreadable: list[Prepared] = []
@@ -109,7 +105,7 @@ def _strangest(
         if prepared.image is None:
             unreadable.append(prepared)
         else:
-            score = float(detector.engine_.run(to_float(prepared.image)[None]).scores[0])
+            score = float(model.engine.run(to_float(prepared.image)[None]).scores[0])
             heapq.heappush(highest, (score, -done, prepared))
             if len(highest) > most:
                 heapq.heappop(highest)

@@ -5,26 +5,24 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import versions
 from ..data import Collection, Item
 from ..data.masks import read_mask
 from ..data.preprocessing import to_float
+from ..environment import versions
 from ..errors import DataError, UsageError
+from ..lazy import torch
 from ..metrics.explanations import area_above, found_places, rank_correlation
 from ..progress import Progress, silent
-from ..scoring import prepared_inputs
 from . import explainer_names, get_explainer
-from .base import Explainer, Question
+from .explainable import Explainable
+from .explainer import Explainer, Question
 from .explanation import Explanation
 from .filling import filling
-
-if TYPE_CHECKING:
-    from ..detectors.base import Detector
 
 #: Shares of the image at which deletion and insertion look: closer where a defect ends.
 _SHARES = np.linspace(0, 1, 12) ** 2
@@ -51,7 +49,7 @@ class _Found:
 
 
 def measure_explanations(
-    detector: Detector,
+    model: Explainable,
     collection: Collection,
     names: Sequence[str],
     *,
@@ -62,9 +60,9 @@ def measure_explanations(
     """Explain labelled anomalies with several explainers, and measure the explanations.
 
     Args:
-        detector: fitted.
+        model: fitted.
         collection: labelled images; of the anomalies some are chosen at random, by `seed`.
-        names: of explainers, or `all` that suit the detector.
+        names: of explainers, or `all` that suit the model.
         images: how many anomalies.
         seed: also of the explainers.
         progress: told what is done of how much.
@@ -74,28 +72,28 @@ def measure_explanations(
     (None without masks); `deletion` (lower is better) and `insertion` (higher is better), areas under the curve of the
     score while the places that matter most come to look as expected, or come back, as a share of what the score has
     above that of the expected image, over the images where it is above (None without any); `stability`, the rank
-    correlation with the map under noise of deviation 0.02, and `shuffled`, that with the map of the same detector with
+    correlation with the map under noise of deviation 0.02, and `shuffled`, that with the map of the same model with
     shuffled weights (None without torch), each over eight images; `indifferent`, where the latter is above 0.5;
     `made_normal`, the share of flagged images that are no longer flagged when the marked places look as expected, and
     `marked`, their share of the image; `milliseconds` and `passes` for an image.
 
     Raises:
-        UsageError: an explainer does not exist or does not suit the detector.
+        UsageError: an explainer does not exist or does not suit the model.
         DataError: no labelled anomaly can be read.
     """
-    found = [_Found(explainer) for explainer in suitable_explainers(detector, names, seed)]
+    found = [_Found(explainer) for explainer in suitable_explainers(model, names, seed)]
     anomalies = np.flatnonzero([item.anomalous is True for item in collection])
     if not len(anomalies):
         raise DataError(f"{collection.title} holds no labelled anomaly to explain; put some in folders beside good/")
     wanted = set(np.random.default_rng(seed).permutation(anomalies)[:images].tolist())
     masks: list[NDArray[np.bool_] | None] = []
-    shuffled = _shuffled(detector, seed)
+    shuffled = _shuffled(model, seed)
     rng = np.random.default_rng(seed)
     total = len(wanted) * len(found)
-    clips = detector.clip_length > 1  # these need the frames before theirs
+    clips = model.clip_length > 1  # these need the frames before theirs
     chosen = collection if clips else [collection[index] for index in sorted(wanted)]
     unreadable = 0
-    for index, prepared in enumerate(prepared_inputs(detector, chosen)):
+    for index, prepared in enumerate(model.inputs(chosen)):
         if clips and index not in wanted:
             continue
         if prepared.image is None:
@@ -104,23 +102,23 @@ def measure_explanations(
             continue
         image = to_float(prepared.image)
         noisy = (image + _NOISE * rng.standard_normal(image.shape)).clip(0, 1).astype(np.float32)
-        masks.append(_mask(prepared.item, detector))
+        masks.append(_mask(prepared.item, model))
         for done, each in enumerate(found, start=(len(masks) - 1) * len(found) + 1):
-            _explain(each, detector, shuffled, image, noisy, repeated=len(masks) <= _REPEATED)
+            _explain(each, model, shuffled, image, noisy, repeated=len(masks) <= _REPEATED)
             progress("explain", done, total, "")
     if not masks:
         raise DataError(f"no anomaly of {collection.title} could be read")
     return [_measured(each, masks, unreadable) for each in found]
 
 
-def suitable_explainers(detector: Detector, names: Sequence[str], seed: int = 0) -> list[Explainer]:
-    """Explainers by name, or, for `all`, those that suit the detector. Raises `UsageError` where one does not."""
+def suitable_explainers(model: Explainable, names: Sequence[str], seed: int = 0) -> list[Explainer]:
+    """Explainers by name, or, for `all`, those that suit the model. Raises `UsageError` where one does not."""
     everything = list(names) == ["all"]
     explainers = []
     for name in explainer_names() if everything else names:
         explainer = get_explainer(name)(seed=seed)
         try:
-            explainer.check(detector)
+            explainer.check(model)
         except UsageError:
             if not everything:
                 raise
@@ -131,18 +129,18 @@ def suitable_explainers(detector: Detector, names: Sequence[str], seed: int = 0)
 
 def _explain(
     found: _Found,
-    detector: Detector,
-    shuffled: Detector | None,
+    model: Explainable,
+    shuffled: Explainable | None,
     image: NDArray[np.float32],
     noisy: NDArray[np.float32],
     repeated: bool,
 ) -> None:
     explainer = found.explainer
-    expected = filling(detector, image, explainer.fill)
-    explanation = explainer.explain(detector, image, expected=expected)
+    expected = filling(model, image, explainer.fill)
+    explanation = explainer.explain(model, image, expected=expected)
     found.explanations.append(explanation)
     found.maps.append(explanation.map)
-    question = Question(detector, image, expected)
+    question = Question(model, image, expected)
     start, end = question.scores(np.stack([image, expected])).tolist()
     if start > end:
         masks = _highest(explanation.map)
@@ -151,7 +149,7 @@ def _explain(
         found.insertion.append(area_above(_SHARES, insertion, end))
         found.spans.append(start - end)
     if repeated:
-        again = explainer.explain(detector, noisy, expected=expected)
+        again = explainer.explain(model, noisy, expected=expected)
         found.stability.append(rank_correlation(explanation.map, again.map))
         if shuffled is not None:
             other = explainer.explain(shuffled, image, expected=expected)
@@ -165,45 +163,37 @@ def _highest(places: NDArray[np.float32]) -> list[NDArray[np.bool_]]:
     return [(rank < round(share * places.size)).reshape(places.shape) for share in _SHARES]
 
 
-def _shuffled(detector: Detector, seed: int) -> Detector | None:
-    """The detector with every tensor of its scorer shuffled (Adebayo et al. 2018 randomise them)."""
-    if not detector.engine_.name.startswith("torch") or not versions.have("torch"):
+def _shuffled(model: Explainable, seed: int) -> Explainable | None:
+    """The model with every tensor of its scorer shuffled (Adebayo et al. 2018 randomise them)."""
+    if not model.engine.name.startswith("torch") or not versions.have("torch"):
         return None
-    import torch
-
-    from ..engines.torch_engine import TorchEngine
-
-    scorer = copy.deepcopy(detector.torch_scorer())
+    scorer = copy.deepcopy(model.torch_scorer())
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for value in scorer.state_dict().values():
             if value.is_floating_point() and value.numel() > 1:
                 value.copy_(value.flatten()[torch.randperm(value.numel(), generator=generator)].view_as(value))
-    other = copy.copy(detector)
-    other._scorer, other._engine = scorer, TorchEngine(scorer, "float32", "cpu")
-    return other
+    return model.with_scorer(scorer)
 
 
-def _mask(item: Item, detector: Detector) -> NDArray[np.bool_] | None:
+def _mask(item: Item, model: Explainable) -> NDArray[np.bool_] | None:
     if item.mask is None:
         return None
     try:
-        mask = read_mask(item.mask, detector.preprocessing_)
+        mask = read_mask(item.mask, model.preprocessing)
     except DataError:
         return None
     return mask if mask.any() else None
 
 
 def _measured(found: _Found, masks: Sequence[NDArray[np.bool_] | None], unreadable: int) -> dict[str, Any]:
-    from . import explainer_name
-
     pairs = [(places, mask) for places, mask in zip(found.maps, masks, strict=True) if mask is not None]
     keys = ("pixel_auroc", "au_pro", "average_precision", "pointing", "best_iou")
     places = found_places(*map(list, zip(*pairs, strict=True))) if pairs else dict.fromkeys(keys)
     flagged = [each for each in found.explanations if each.is_anomaly]
     shuffled = _mean(found.shuffled)
     return {
-        "explainer": explainer_name(found.explainer),
+        "explainer": found.explainer.registry_name(),
         "images": len(found.maps),
         "unreadable": unreadable,
         "with_masks": len(pairs),

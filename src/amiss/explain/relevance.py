@@ -11,11 +11,10 @@ from captum.attr import LRP
 from captum.attr._utils.lrp_rules import EpsilonRule, IdentityRule
 from torch import Tensor, nn
 
-from ..networks.autoencoder import ReconstructionScorer, _Rescaled
+from ..networks.autoencoder import Rescaled
+from ..networks.chain import Chained
 from ..networks.gates import SoftAttention
-from ..networks.regressor import RegressionScorer
 from ..networks.squeeze_excitation import SqueezeExcitation
-from ..networks.wgan import ClassifierScorer
 
 #: Layers whose output is a weighted sum of their input (and a bias), or a choice of it.
 _LINEAR = (
@@ -29,7 +28,7 @@ _LINEAR = (
 #: Layers that only arrange values anew.
 _SHAPES = (nn.Flatten, nn.Unflatten)
 #: Layers that change each value alone: relevance passes through as it is.
-_ACTIVATIONS = (nn.LeakyReLU, nn.Sigmoid, _Rescaled)
+_ACTIVATIONS = (nn.LeakyReLU, nn.Sigmoid, Rescaled)
 #: Layers that weigh their input by a map of it: the weights count as given, so that the input takes the relevance.
 _WEIGHTINGS = (SoftAttention, SqueezeExcitation)
 _WITHOUT_EFFECT = (nn.Identity, nn.Dropout, nn.Dropout2d)
@@ -61,22 +60,14 @@ class SquaredError(nn.Module):
 class _Weighting(nn.Module):
     """A layer that weighs its input, as one linear layer: its weights count as given."""
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: SoftAttention | SqueezeExcitation) -> None:
         super().__init__()
         self._hidden = [layer]  # captum must not look inside
 
     def forward(self, value: Tensor) -> Tensor:
         with torch.no_grad():
-            weight = _weight(self._hidden[0], value)
+            weight = self._hidden[0].weights(value)
         return value * weight
-
-
-def _weight(layer: nn.Module, value: Tensor) -> Tensor:
-    if isinstance(layer, SoftAttention):
-        return layer.attention_map(value)
-    assert isinstance(layer, SqueezeExcitation)
-    weights: Tensor = layer.excitation(value.mean(dim=(2, 3)))
-    return weights[:, :, None, None]
 
 
 class Reconstruction(nn.Module):
@@ -98,37 +89,13 @@ def explained_network(scorer: nn.Module) -> nn.Module:
         NotImplementedError: with what has no rule, in words that follow "LRP has no rule for".
     """
     scorer = copy.deepcopy(scorer).eval()
-    if isinstance(scorer, ReconstructionScorer):
-        if scorer.loss != "mse":
-            raise NotImplementedError(f"the error {scorer.loss} (loss=mse has one)")
-        if scorer.path != "normal":
-            raise NotImplementedError(f"the error of the {scorer.path} path (score=normal has one)")
-        network = scorer.network
-        memory = list(network.code.children()) if type(network.code).__name__ == "MemorisedCode" else []
-        return Reconstruction(_chain(network.gate, network.encoder, *memory, network.decoder), _scale(scorer))
-    if isinstance(scorer, RegressionScorer):
-        return _chain(scorer.network)
-    if isinstance(scorer, ClassifierScorer):
-        *layers, dense, _ = _leaves(scorer.network)  # log-odds: the difference of what the softmax gets
-        assert isinstance(dense, nn.Linear)
-        odds = nn.Linear(dense.in_features, 1)
-        with torch.no_grad():
-            odds.weight.copy_(dense.weight[1:] - dense.weight[:1])
-            odds.bias.copy_(dense.bias[1:] - dense.bias[:1])
-        return _chain(*layers, odds, nn.Flatten(0))
-    raise NotImplementedError(f"the scorer {type(scorer).__name__}")
-
-
-def _scale(scorer: ReconstructionScorer) -> nn.Sequential | None:
-    """From errors (n,) to scores (n,), where these differ."""
-    if not scorer.scaled:
-        return None
-    low, span = scorer.get_buffer("low"), scorer.get_buffer("span")
-    linear = nn.Linear(1, 1)
-    with torch.no_grad():
-        linear.weight.copy_(1 / span)
-        linear.bias.copy_(-low / span)
-    return nn.Sequential(nn.Unflatten(0, (-1, 1)), linear, nn.Flatten(0))
+    if not isinstance(scorer, Chained):
+        raise NotImplementedError(f"the scorer {type(scorer).__name__}")
+    found = scorer.chain()
+    layers = _chain(*found.layers)
+    if not found.reconstructs:
+        return layers
+    return Reconstruction(layers, nn.Sequential(*found.behind) if found.behind else None)
 
 
 def _chain(*modules: nn.Module) -> nn.Sequential:

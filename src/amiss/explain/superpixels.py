@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from .base import Question
+from ..lazy import torch
+from .explainer import Question
 
 
 def superpixels(image: NDArray[np.float32], count: int) -> NDArray[np.int64]:
@@ -71,14 +69,13 @@ def attributed(
         seed: of the choice which superpixels are taken away.
         settings: of the method's constructor.
     """
-    import torch
 
-    def score(images: Tensor) -> Tensor:
+    def score(images: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(question.scores(images.numpy()) / question.unit)
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        found: Tensor = method(score, **settings).attribute(
+        found: torch.Tensor = method(score, **settings).attribute(
             torch.from_numpy(question.image)[None],
             baselines=torch.from_numpy(question.expected)[None],
             feature_mask=torch.from_numpy(np.broadcast_to(parts, question.image.shape).copy())[None],

@@ -9,10 +9,12 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import onnx
 import torch
+from onnx import TensorProto, compose, helper, version_converter
 from torch import Tensor, nn
 
-from ..networks.backbone import Backbone, OnFeatures
+from ..networks.backbone import Backbone, BackboneScorer
 
 
 def export_onnx(scorer: nn.Module, shape: tuple[int, ...]) -> bytes:
@@ -25,26 +27,29 @@ def export_onnx(scorer: nn.Module, shape: tuple[int, ...]) -> bytes:
     contiguous: Any = {"memory_format": torch.contiguous_format}
     scorer = scorer.to("cpu", **contiguous).eval()
     image = torch.zeros(2, *shape)
-    if not isinstance(scorer, OnFeatures):
+    if not isinstance(scorer, BackboneScorer):
         program = _program(scorer, image, ["image" if image.dim() == 4 else "clip"])
     else:
         backbone = scorer.features.backbone
         levels = backbone(image)
         names = [f"level{number}" for number in range(len(levels))]
-        program = _behind(backbone, shape, _program(_Head(scorer), levels, names), names)
+        given = [*levels, image] if scorer.sees_image else levels
+        head = _program(_Head(scorer), given, [*names, "image"] if scorer.sees_image else names)
+        program = _behind(backbone, shape, head, names)
     graph: bytes = program.SerializeToString()
     return graph
 
 
 class _Head(nn.Module):
-    """What comes behind a backbone, as a module of its own."""
+    """What comes behind a backbone, as a module of its own: from its feature maps, and the image where it is seen."""
 
-    def __init__(self, scorer: OnFeatures) -> None:
+    def __init__(self, scorer: BackboneScorer) -> None:
         super().__init__()
         self.scorer = scorer
 
-    def forward(self, image: list[Tensor]) -> dict[str, Tensor]:
-        return self.scorer.head(image)
+    def forward(self, given: list[Tensor]) -> dict[str, Tensor]:
+        levels = given[:-1] if self.scorer.sees_image else given
+        return self.scorer.head(levels, given[-1])
 
 
 def _program(module: nn.Module, example: Tensor | list[Tensor], inputs: list[str]) -> Any:
@@ -76,9 +81,6 @@ def _program(module: nn.Module, example: Tensor | list[Tensor], inputs: list[str
 
 def _behind(backbone: Backbone, shape: tuple[int, ...], head: Any, levels: list[str]) -> Any:
     """The backbone's own graph with `head` behind it; gray images become as many channels as it takes."""
-    import onnx
-    from onnx import TensorProto, compose, helper, version_converter
-
     front = onnx.load_from_string(backbone.graph)
     wanted = next(entry.version for entry in head.opset_import if entry.domain == "")
     if next(entry.version for entry in front.opset_import if entry.domain == "") != wanted:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .bootstrap import Interval, bootstrap, wilson
-from .evaluation import evaluate
 from .localisation import localisation
 from .ranking import Ranking, confusion_metrics
+from .summary import evaluate
 from .video import evaluate_videos
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..timeline import Event, Events, causal_mean, find_events, regularity, savitzky_golay
+from ..events import Event, Events, causal_mean, find_events, regularity, savitzky_golay
 from .bootstrap import bootstrap, plain
 from .ranking import Ranking, finite_vector, flags
 

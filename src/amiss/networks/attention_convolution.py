@@ -10,7 +10,7 @@ from torch.nn import functional
 
 Pair = tuple[int, int]
 
-#: Attention costs the square of its places, so it is computed on a grid of at most so many a side.
+#: Attention costs the square of its positions, so it is computed on a grid of at most so many a side.
 _LARGEST_GRID = 8
 _FEWEST_CHANNELS = 16
 
@@ -33,9 +33,9 @@ def depths(after: int) -> tuple[int, int, int]:
 
 
 class Attention2d(nn.Module):
-    """Multi-head self-attention over the places of a map, with logits for relative rows and columns.
+    """Multi-head self-attention over the positions of a map, with logits for relative rows and columns.
 
-    Queries, keys and values are 1x1 convolutions, averaged over whole blocks so that at most 8x8 places attend to
+    Queries, keys and values are 1x1 convolutions, averaged over whole blocks so that at most 8x8 positions attend to
     each other; the result is brought to the wanted size bilinearly. Bello et al. do likewise with their largest maps.
 
     Args:
@@ -52,7 +52,7 @@ class Attention2d(nn.Module):
         self._keys, self._values, self._heads = key_depth, value_depth, heads
         self._outside = outside
         self._block = tuple(math.ceil(side / _LARGEST_GRID) for side in inside)
-        #: (rows, columns) of the grid whose places attend to each other.
+        #: (rows, columns) of the grid whose positions attend to each other.
         self.grid: Pair = (math.ceil(inside[0] / self._block[0]), math.ceil(inside[1] / self._block[1]))
         self.projection = nn.Conv2d(before, 2 * key_depth + value_depth, 1)
         self.mixing = nn.Conv2d(value_depth, value_depth, 1)
@@ -64,7 +64,7 @@ class Attention2d(nn.Module):
             self.register_buffer(f"{name}_index", index, persistent=False)
 
     def _projected(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys, values, each (n, heads, places, depth of a head), in float32."""
+        """Queries, keys, values, each (n, heads, positions, depth of a head), in float32."""
         projected = self.projection(features).float()
         if self._block != (1, 1):
             projected = functional.avg_pool2d(projected, self._block, ceil_mode=True, count_include_pad=False)
@@ -76,7 +76,7 @@ class Attention2d(nn.Module):
         return queries / math.sqrt(self._keys // self._heads), keys, values
 
     def _relative(self, queries: Tensor) -> Tensor:
-        """(n, heads, places, places): what a query makes of the rows and columns that lie between it and a key."""
+        """(n, heads, positions, positions): logits of a query for the rows and columns between it and a key."""
         rows, columns = self.grid
         grid = queries.reshape(-1, self._heads, rows, columns, queries.shape[3])
         by_row = self.get_parameter("row_offsets")[self.get_buffer("row_index")]  # (rows, rows, depth)
@@ -86,7 +86,7 @@ class Attention2d(nn.Module):
         return (vertical + horizontal).reshape(-1, self._heads, rows * columns, rows * columns)
 
     def weights(self, features: Tensor) -> Tensor:
-        """(n, heads, places, places): how much each place of the grid attends to each; sums to one over the last."""
+        """(n, heads, positions, positions): how much each position attends to each; sums to one over the last."""
         queries, keys, _ = self._projected(features)
         return self._weights(queries, keys)
 
@@ -108,10 +108,11 @@ class AttentionConv2d(nn.Module):
     Args:
         before, after: channels; `value_depth` of the latter come from the attention.
         kernel, stride, padding: of the convolution.
-        places: (h, w) of the output.
+        outside: (h, w) of the output.
         key_depth, value_depth, heads: see `depths`; without value depth the convolution stands alone.
+        inside: (h, w) of the input.
 
-    Shape: (n, before, h, w) to (n, after, *places).
+    Shape: (n, before, h, w) to (n, after, *outside).
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class AttentionConv2d(nn.Module):
         kernel: Pair,
         stride: Pair,
         padding: Pair,
-        places: Pair,
+        outside: Pair,
         key_depth: int,
         value_depth: int,
         heads: int,
@@ -129,7 +130,7 @@ class AttentionConv2d(nn.Module):
     ) -> None:
         super().__init__()
         self.convolution: nn.Module = nn.Conv2d(before, after - value_depth, kernel, stride, padding)
-        self.attention = Attention2d(before, key_depth, value_depth, heads, inside, places) if value_depth else None
+        self.attention = Attention2d(before, key_depth, value_depth, heads, inside, outside) if value_depth else None
 
     def forward(self, features: Tensor) -> Tensor:
         convolved: Tensor = self.convolution(features)
@@ -139,7 +140,7 @@ class AttentionConv2d(nn.Module):
 
 
 class AttentionConvTranspose2d(AttentionConv2d):
-    """A transposed convolution with self-attention beside it; arguments as `AttentionConv2d`."""
+    """A transposed convolution with self-attention beside it; arguments and shapes as `AttentionConv2d`."""
 
     def __init__(
         self,
@@ -149,11 +150,11 @@ class AttentionConvTranspose2d(AttentionConv2d):
         stride: Pair,
         padding: Pair,
         output_padding: Pair,
-        places: Pair,
+        outside: Pair,
         key_depth: int,
         value_depth: int,
         heads: int,
         inside: Pair,
     ) -> None:
-        super().__init__(before, after, kernel, stride, padding, places, key_depth, value_depth, heads, inside)
+        super().__init__(before, after, kernel, stride, padding, outside, key_depth, value_depth, heads, inside)
         self.convolution = nn.ConvTranspose2d(before, after - value_depth, kernel, stride, padding, output_padding)

@@ -5,31 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from ..objectives.reconstruction import compound, squared_error
 from .asymmetric import AsymmetricConv2d, AsymmetricConvTranspose2d
 from .attention_convolution import AttentionConv2d, AttentionConvTranspose2d, depths
+from .chain import LayerChain
 from .codes import Code, make_code
 from .gates import SoftAttention, SoftmaxSoftAttention
+from .parts import Convolution, Network
 from .squeeze_excitation import SqueezeExcitation
 
 Pair = tuple[int, int]
 Shape = tuple[int, int, int]
-Network = Literal["bcae1", "bcae2", "pooled", "dcgan"]
-Convolution = Literal["plain", "asymmetric", "attention"]
-
-NETWORKS: tuple[str, ...] = get_args(Network)
-CONVOLUTIONS: tuple[str, ...] = get_args(Convolution)
-POSTS = ("none", "se")
-GATES = ("none", "sa", "ssa")
 
 #: From this many pixels on, a side is convolved without padding, as RAVI prints; below, the map would collapse.
 _UNPADDED_FROM = 64
-#: No strided layer may leave fewer places than this along a side.
-_FEWEST_PLACES = 4
+#: No strided layer may leave a feature map with a shorter side than this.
+_SMALLEST_MAP = 4
 #: Transposed convolutions of the ALPS decoder (III-B).
 _POOLED_DECODER = 6
 
@@ -49,13 +44,13 @@ class _Step:
 
     @property
     def forgotten(self) -> int:
-        """Pixels at the far edge that the strided convolution never sees; output padding gives them back."""
+        """Pixels at the far edge that the strided convolution does not cover; output padding gives them back."""
         return self.length - ((self.after - 1) * self.stride - 2 * self.padding + self.kernel)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution or transposed convolution: channels before and after it, geometry, places of input and output.
+    """One convolution or transposed convolution: channels before and after it, geometry, (h, w) of input and output.
 
     `innermost` marks the layer next to the code, which stays plain whatever the slots say (RAVI 4.5: the first four
     encoder and the last four decoder layers are strengthened).
@@ -68,19 +63,19 @@ class Layer:
     padding: Pair
     output_padding: Pair
     inside: Pair
-    places: Pair
+    outside: Pair
     innermost: bool = False
 
     def mirrored(self) -> Layer:
         """The transposed layer that leads back."""
-        return replace(self, before=self.after, after=self.before, inside=self.places, places=self.inside)
+        return replace(self, before=self.after, after=self.before, inside=self.outside, outside=self.inside)
 
 
 @dataclass(frozen=True)
 class Plan:
     """The layers of an autoencoder; `code` is the shape (c, h, w) of what lies between its halves.
 
-    A `pooled` code is averaged over its places, and a dense layer leads from it to `start`, where the decoder begins.
+    A `pooled` code is averaged over its positions; a dense layer leads from it to `start`, where the decoder begins.
     """
 
     encoder: tuple[Layer, ...]
@@ -94,12 +89,12 @@ class Plan:
 
 
 def _strided(length: int, layers: int, kernel: int, padding: int) -> list[_Step]:
-    """`layers` steps of stride 2; a stride that would leave too few places is dropped."""
+    """`layers` steps of stride 2; a stride that would leave too small a map is dropped."""
     steps: list[_Step] = []
     for _ in range(layers):
         before = steps[-1].after if steps else length
         step = _Step(before, kernel, 2, padding)
-        steps.append(step if step.after >= _FEWEST_PLACES else _Step(before, 3, 1, 1))
+        steps.append(step if step.after >= _SMALLEST_MAP else _Step(before, 3, 1, 1))
     return steps
 
 
@@ -110,7 +105,7 @@ def _side(length: int, layers: int, network: Network) -> list[_Step]:
     padded = length < _UNPADDED_FROM
     steps = _strided(length, layers - 1, 3, 1 if padded or network == "pooled" else 0)
     last = steps[-1].after if steps else length
-    if network == "bcae2":  # an embedding of one place: the kernel is what is left of the map
+    if network == "bcae2":  # an embedding of one position: the kernel is what is left of the map
         return [*steps, _Step(last, last, 1, 0)]
     if network == "pooled" or padded:
         return [*steps, _Step(last, 3, 1, 1)]
@@ -144,7 +139,7 @@ def plan(shape: Shape, network: Network, filters: Sequence[int]) -> Plan:
                 innermost=number == len(filters) - 1,
             )
         )
-    end: Shape = (filters[-1], *encoder[-1].places)
+    end: Shape = (filters[-1], *encoder[-1].outside)
     if network == "pooled":
         start, decoder = _pooled_decoder(shape, filters)
         return Plan(tuple(encoder), decoder, (filters[-1], 1, 1), start, True, False, False)
@@ -154,12 +149,12 @@ def plan(shape: Shape, network: Network, filters: Sequence[int]) -> Plan:
 
 
 def _pooled_decoder(shape: Shape, filters: Sequence[int]) -> tuple[Shape, tuple[Layer, ...]]:
-    """A start of about four places a side, then six transposed convolutions, the last ones with stride 2."""
+    """A start of about 4x4 positions, then six transposed convolutions, the last ones with stride 2."""
     channels, height, width = shape
     sides = []
     for length in (height, width):
         lengths = [length]
-        doublings = min(_POOLED_DECODER, max(0, round(math.log2(length / _FEWEST_PLACES))))
+        doublings = min(_POOLED_DECODER, max(0, round(math.log2(length / _SMALLEST_MAP))))
         for layer in range(_POOLED_DECODER):
             lengths.append(math.ceil(lengths[-1] / 2) if layer < doublings else lengths[-1])
         sides.append(list(reversed(lengths)))
@@ -172,20 +167,20 @@ def _pooled_decoder(shape: Shape, filters: Sequence[int]) -> tuple[Shape, tuple[
             strides.append(2 if doubled else 1)
             paddings.append(side[layer + 1] - (2 * side[layer] - 1) if doubled else 0)
         after = channels if layer == _POOLED_DECODER - 1 else hidden[layer + 1]
-        inside, places = ((sides[0][layer + step], sides[1][layer + step]) for step in (0, 1))
+        inside, outside = ((sides[0][layer + step], sides[1][layer + step]) for step in (0, 1))
         geometry = ((3, 3), (strides[0], strides[1]), (1, 1), (paddings[0], paddings[1]))
-        layers.append(Layer(hidden[layer], after, *geometry, inside, places))
+        layers.append(Layer(hidden[layer], after, *geometry, inside, outside))
     return (hidden[0], sides[0][0], sides[1][0]), tuple(layers)
 
 
-class _Rescaled(nn.Module):
-    """Tanh, brought from [-1, 1] to the images' [0, 1]."""
+class Rescaled(nn.Module):
+    """Tanh, brought from [-1, 1] to the images' [0, 1]; any shape to the same."""
 
     def forward(self, value: Tensor) -> Tensor:
         return (value.tanh() + 1) / 2
 
 
-def _encoder(plan: Plan, conv: Convolution, post: str) -> nn.Sequential:
+def _encoder(plan: Plan, conv: Convolution, post: str | None) -> nn.Sequential:
     blocks: list[nn.Module] = []
     for layer in plan.encoder:
         kind = "plain" if layer.innermost else conv
@@ -197,7 +192,7 @@ def _encoder(plan: Plan, conv: Convolution, post: str) -> nn.Sequential:
     return nn.Sequential(*blocks, *([nn.AdaptiveAvgPool2d(1)] if plan.pooled else []))
 
 
-def _decoder(plan: Plan, conv: Convolution, post: str) -> nn.Sequential:
+def _decoder(plan: Plan, conv: Convolution, post: str | None) -> nn.Sequential:
     blocks: list[nn.Module] = []
     if plan.pooled:
         dense = nn.Linear(plan.code[0], math.prod(plan.start))
@@ -207,7 +202,7 @@ def _decoder(plan: Plan, conv: Convolution, post: str) -> nn.Sequential:
         kind = "plain" if layer.innermost else conv
         block: list[nn.Module] = [_transposed(layer, kind)]
         if number == len(plan.decoder) - 1:
-            block.append(_Rescaled() if plan.tanh else nn.Sigmoid())
+            block.append(Rescaled() if plan.tanh else nn.Sigmoid())
         else:
             block += [nn.BatchNorm2d(layer.after), nn.LeakyReLU(slope) if slope else nn.ReLU()]
             block += [SqueezeExcitation(layer.after)] if post == "se" else []
@@ -220,7 +215,7 @@ def _convolution(layer: Layer, kind: str) -> nn.Module:
     if kind == "asymmetric":
         return AsymmetricConv2d(*geometry)
     if kind == "attention":
-        return AttentionConv2d(*geometry, layer.places, *depths(layer.after), layer.inside)
+        return AttentionConv2d(*geometry, layer.outside, *depths(layer.after), layer.inside)
     return nn.Conv2d(*geometry)
 
 
@@ -229,7 +224,7 @@ def _transposed(layer: Layer, kind: str) -> nn.Module:
     if kind == "asymmetric":
         return AsymmetricConvTranspose2d(*geometry)
     if kind == "attention":
-        return AttentionConvTranspose2d(*geometry, layer.places, *depths(layer.after), layer.inside)
+        return AttentionConvTranspose2d(*geometry, layer.outside, *depths(layer.after), layer.inside)
     return nn.ConvTranspose2d(*geometry)
 
 
@@ -240,15 +235,15 @@ class Autoencoder(nn.Module):
         shape: (channels, height, width) of the image.
         network: `bcae1`: 3x3 convolutions of stride 2, a last one of stride 1 with a 4x4 kernel (at 128x128 the code
             is 96x4x4 = 1536 numbers, as printed), mirrored with LeakyReLU(0.2), sigmoid; `bcae2`: the same with a last
-            kernel as large as the map, so that the code is one place; `pooled`: convolutions, global average pooling,
+            kernel as large as the map, so that the code is one vector; `pooled`: convolutions, global average pooling,
             a dense layer and six transposed convolutions (ALPS); `dcgan`: 4x4 convolutions of stride 2, a code of
-            one place without activation, ReLU in both halves, tanh (ADNL). Below 64 pixels a side has padding 1, and a
-            stride that would leave fewer than four places is dropped.
+            one vector without activation, ReLU in both halves, tanh (ADNL). Below 64 pixels a side has padding 1, and a
+            stride that would leave a map under four pixels is dropped.
         filters: of the encoder's layers; the last is the code's channels. The decoder has the same in reverse.
         conv: `plain`; `asymmetric`: strengthened kernels (eq. 3.4); `attention`: attention-augmented; all but the
             layers next to the code.
-        post: `none`; `se`: squeeze-excitation behind every activation.
-        gate: `none`; `sa`, `ssa`: soft attention on the input (eqs. 3.11, 3.12). The gated image is encoded; the image
+        post: None; `se`: squeeze-excitation behind every activation.
+        gate: None; `sa`, `ssa`: soft attention on the input (eqs. 3.11, 3.12). The gated image is encoded; the image
             itself is to be reconstructed.
         code: what happens to the code, see `amiss.networks.codes`.
         strength: of noise or distortion in the code.
@@ -269,8 +264,8 @@ class Autoencoder(nn.Module):
         network: Network = "bcae1",
         filters: Sequence[int] = (64, 64, 64, 96, 96),
         conv: Convolution = "plain",
-        post: str = "none",
-        gate: str = "none",
+        post: str | None = None,
+        gate: str | None = None,
         code: str = "plain",
         strength: float = 0.5,
         items: int = 100,
@@ -279,12 +274,12 @@ class Autoencoder(nn.Module):
         layers = plan(shape, network, filters)
         #: (channels, height, width) of the code.
         self.code_shape = layers.code
-        self.gate: nn.Module = {"none": nn.Identity, "sa": SoftAttention, "ssa": SoftmaxSoftAttention}[gate](
-            *([shape[0]] if gate != "none" else [])
+        self.gate: nn.Module = {None: nn.Identity, "sa": SoftAttention, "ssa": SoftmaxSoftAttention}[gate](
+            *([shape[0]] if gate is not None else [])
         )
         self.encoder = _encoder(layers, conv, post)
         self.decoder = _decoder(layers, conv, post)
-        self.code: Code = make_code(code, layers.code, strength, items, lambda: _encoder(layers, "plain", "none"))
+        self.code: Code = make_code(code, layers.code, strength, items, lambda: _encoder(layers, "plain", None))
 
     def encode(self, image: Tensor) -> Tensor:
         """(n, c, h, w) to the code as the encoder gives it, (n, *code_shape)."""
@@ -295,15 +290,15 @@ class Autoencoder(nn.Module):
         return self.reconstruct(image)
 
     def reconstruct(self, image: Tensor, perturbed: bool = False) -> Tensor:
-        """The image painted from its code, or from its perturbed code where the network has a perturbation."""
+        """Images (n, c, h, w) reconstructed from their codes, or from the perturbed codes where there are some."""
         gated = self.gate(image)
         code = self.encoder(gated)
         changed = self.code.perturbed(code, gated) if perturbed else self.code(code)
-        painted: Tensor = self.decoder(changed)
-        return painted
+        reconstruction: Tensor = self.decoder(changed)
+        return reconstruction
 
     def both(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """The normal and the perturbed reconstruction, of one encoding."""
+        """The normal and the perturbed reconstruction of images (n, c, h, w), each of that shape, of one encoding."""
         gated = self.gate(image)
         code = self.encoder(gated)
         return self.decoder(self.code(code)), self.decoder(self.code.perturbed(code, gated))
@@ -320,13 +315,15 @@ class Autoencoder(nn.Module):
 
 
 class ReconstructionScorer(nn.Module):
-    """Scorer: error of the reconstruction; `map` (n, h, w) averages over channels, `score` over places too.
+    """Scorer: error of the reconstruction; `map` (n, h, w) averages over channels, `score` (n,) over pixels too.
 
     Args:
         network: the autoencoder.
         loss: `mse`, or `mse+ssim` (eq. 3.10 with `eta`), which then is the score as well (RAVI 4.6.1).
         path: `normal`, `perturbed`, or `mean`: the average of both errors, before scaling (ALPS III-D).
         scaled: both are brought to the scale on which held-out normals lie between 0 and 1 (ALPS III-D), unclipped.
+
+    Shape: (n, c, h, w) to `score` (n,) and `map` (n, h, w).
     """
 
     def __init__(
@@ -345,16 +342,18 @@ class ReconstructionScorer(nn.Module):
             self.register_buffer("span", torch.ones(()))
         self.scaled = scaled
 
-    def error(self, image: Tensor, reconstruction: Tensor) -> Tensor:
-        """(n, h, w) float32 error of a reconstruction, averaged over channels."""
-        from ..objectives.reconstruction import compound, squared_error
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (n, c, h, w) to their codes (n, *code_shape)."""
+        return self.network.encode(images)
 
+    def error(self, image: Tensor, reconstruction: Tensor) -> Tensor:
+        """(n, h, w) float32 errors of reconstructions of images (n, c, h, w), averaged over channels."""
         if self.loss == "mse":
             return squared_error(image, reconstruction)
         return compound(image, reconstruction, self.eta)
 
     def errors(self, image: Tensor, path: str) -> Tensor:
-        """(n, h, w) errors along a path, unscaled."""
+        """(n, h, w) errors of images (n, c, h, w) along a path, unscaled."""
         if path != "mean":
             return self.error(image, self.network.reconstruct(image, path == "perturbed"))
         normal, perturbed = self.network.both(image)
@@ -371,3 +370,24 @@ class ReconstructionScorer(nn.Module):
         if self.scaled:
             error = (error - self.get_buffer("low")) / self.get_buffer("span")
         return {"score": error.mean(dim=(1, 2)), "map": error}
+
+    def chain(self) -> LayerChain:
+        """Gate, encoder, code and decoder, the squared error behind them, and the scale behind it."""
+        if self.loss != "mse":
+            raise NotImplementedError(f"the error {self.loss} (loss=mse has one)")
+        if self.path != "normal":
+            raise NotImplementedError(f"the error of the {self.path} path (score=normal has one)")
+        network = self.network
+        layers = [network.gate, network.encoder, *network.code.layers, network.decoder]
+        return LayerChain(layers, reconstructs=True, behind=self._scale())
+
+    def _scale(self) -> list[nn.Module]:
+        """Layers from errors (n,) to scores (n,), where these differ."""
+        if not self.scaled:
+            return []
+        low, span = self.get_buffer("low"), self.get_buffer("span")
+        linear = nn.Linear(1, 1)
+        with torch.no_grad():
+            linear.weight.copy_(1 / span)
+            linear.bias.copy_(-low / span)
+        return [nn.Unflatten(0, (-1, 1)), linear, nn.Flatten(0)]

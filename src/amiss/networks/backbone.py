@@ -6,18 +6,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from ..environment.machine import cpu_count
 from ..errors import UsageError
-from ..machine import cpu_count
-from .places import resized
+from .memory_bank import resized, upsampled
 
 #: Sides of images for graphs that take any size: five halvings leave something, and nothing is cut off.
 _MULTIPLE, _SMALLEST = 32, 64
-#: The scale of a feature: this share of the places of normal images, looked at so many a batch, lies below its ends.
-_QUANTILES, _PLACES = (0.001, 0.999), 2000
+#: The scale of a feature: these shares of its values on normal images lie below its ends; so many are sampled a batch.
+_QUANTILES, _SAMPLED = (0.001, 0.999), 2000
 
 
 class Backbone:
@@ -33,8 +33,6 @@ class Backbone:
     """
 
     def __init__(self, graph: bytes, name: str = "the features") -> None:
-        import onnxruntime
-
         self.graph, self.name = graph, name
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = cpu_count()
@@ -97,11 +95,13 @@ class Backbone:
 class Features(nn.Module):
     """What a backbone sees: its feature maps on the finest grid, side by side.
 
-    Each channel is scaled so that normal images lie in [0, 1] (`settle`), as every scorer expects of images.
+    Each channel is scaled so that normal images lie in [0, 1] (`fit_scale`), as every scorer expects of images.
 
     Args:
         backbone: gives the feature maps.
         shape: (c, h, w) of the images.
+
+    Shape: images (n, c, h, w) in [0, 1] to features (n, d, h', w'); no gradient reaches the images.
     """
 
     def __init__(self, backbone: Backbone, shape: tuple[int, int, int]) -> None:
@@ -113,19 +113,19 @@ class Features(nn.Module):
         self.register_buffer("low", torch.zeros(self.shape[0]))
         self.register_buffer("span", torch.ones(self.shape[0]))
 
-    def settle(self, batches: Iterable[Tensor]) -> None:
-        """Take the scale of each channel from normal images: 1 in 1,000 places lies below, and 1 in 1,000 above."""
-        places = []
+    def fit_scale(self, batches: Iterable[Tensor]) -> None:
+        """Take the scale of each channel from normal images: 1 in 1,000 features lies below, and 1 in 1,000 above."""
+        sampled = []
         for images in batches:
-            seen = self(images).permute(0, 2, 3, 1).flatten(0, 2).cpu()
-            places.append(seen[:: max(1, len(seen) // _PLACES)])
-        low, high = torch.cat(places).double().quantile(torch.tensor(_QUANTILES, dtype=torch.float64), dim=0)
+            features = self(images).permute(0, 2, 3, 1).flatten(0, 2).cpu()
+            sampled.append(features[:: max(1, len(features) // _SAMPLED)])
+        low, high = torch.cat(sampled).double().quantile(torch.tensor(_QUANTILES, dtype=torch.float64), dim=0)
         span = torch.where(high - low > 1e-6, high - low, torch.ones_like(low))
         self.get_buffer("low").copy_(low)
         self.get_buffer("span").copy_(span)
 
     def join(self, levels: Sequence[Tensor]) -> Tensor:
-        """The backbone's feature maps to scaled features (n, d, h', w')."""
+        """The backbone's feature maps, each (n, d_i, h_i, w_i), to scaled features (n, d, h', w')."""
         finest = _finest(levels)
         joined = torch.cat([resized(level, finest) for level in levels], dim=1)
         return (joined - self.get_buffer("low")[:, None, None]) / self.get_buffer("span")[:, None, None]
@@ -134,32 +134,33 @@ class Features(nn.Module):
         return self.join(self.backbone(image))
 
 
-class OnFeatures(nn.Module):
-    """Scorer: a scorer of features (d, h', w') behind a backbone; its map is enlarged to the image's size.
+class BackboneScorer(nn.Module):
+    """Scorer: a head behind a backbone; its map is enlarged to the image's size.
 
     Args:
         features: of images.
-        inner: scores them.
+        inner: the head, from features (n, d, h', w') to `score` and perhaps `map`. Where it has a true `sees_image`, it
+            is given the image (n, c, h, w) beside them: a student beside its teacher, for one.
         size: (h, w) of the images.
     """
 
     def __init__(self, features: Features, inner: nn.Module, size: tuple[int, int]) -> None:
         super().__init__()
         self.features, self.inner = features, inner
+        #: Does the head see the image beside its features?
+        self.sees_image = bool(getattr(inner, "sees_image", False))
         self._size = size
 
-    def head(self, levels: Sequence[Tensor]) -> dict[str, Tensor]:
-        """All that comes behind the backbone, from its feature maps to the answers."""
-        answers = dict(self.inner(self.features.join(levels)))
+    def head(self, levels: Sequence[Tensor], image: Tensor) -> dict[str, Tensor]:
+        """All that comes behind the backbone, from its feature maps (and the image) to the answers."""
+        features = self.features.join(levels)
+        answers = dict(self.inner(features, image) if self.sees_image else self.inner(features))
         if "map" in answers:
-            enlarged = functional.interpolate(
-                answers["map"][:, None], size=self._size, mode="bilinear", align_corners=False
-            )
-            answers["map"] = enlarged[:, 0]
+            answers["map"] = upsampled(answers["map"], self._size)
         return answers
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        return self.head(self.features.backbone(image))
+        return self.head(self.features.backbone(image), image)
 
 
 def _finest(levels: Sequence[Tensor]) -> Tensor:

@@ -10,20 +10,25 @@ from torch import Tensor, nn
 
 from .memory import Memory
 
-#: `prior` leaves the code as it is; a discriminator beside the network pushes it towards a Gaussian in training.
-CODES = ("plain", "noise", "distorter", "memory", "prior")
-
 Shape = tuple[int, int, int]
 
 
 class Code(nn.Module):
-    """The code as it is. `forward` is the normal path, `perturbed` the perturbed one; here they are the same."""
+    """The code as it is. `forward` is the normal path, `perturbed` the perturbed one; here they are the same.
+
+    Shape: codes (n, c, h, w) to the same, on every path.
+    """
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The layers of the normal path in scoring; none where it leaves the code as it is."""
+        return []
 
     def forward(self, code: Tensor) -> Tensor:
         return code
 
     def perturbed(self, code: Tensor, image: Tensor) -> Tensor:
-        """(n, c, h, w) code as the decoder gets it on the perturbed path; `image` is what the encoder saw."""
+        """The code as the decoder gets it on the perturbed path; `image` is the encoder's input."""
         changed: Tensor = self(code)
         return changed
 
@@ -101,19 +106,23 @@ class DistortedCode(Code):
 
 
 class MemorisedCode(Code):
-    """Every place of the code is replaced by what a memory of normal codes holds nearest to it (MemAE)."""
+    """The code at every position is replaced by a mixture of the memory items nearest to it (MemAE)."""
 
     def __init__(self, items: int, channels: int) -> None:
         super().__init__()
         self.memory = Memory(items, channels)
 
+    @property
+    def layers(self) -> list[nn.Module]:
+        return [self.memory]
+
     def forward(self, code: Tensor) -> Tensor:
-        remembered: Tensor = self.memory(code)
-        return remembered
+        retrieved: Tensor = self.memory(code)
+        return retrieved
 
 
 def make_code(kind: str, shape: Shape, strength: float, items: int, encoder: Callable[[], nn.Module]) -> Code:
-    """The code module of a kind of `CODES`; `encoder` builds an encoder like the autoencoder's for a distorter."""
+    """The code module of a kind of `parts.CODES`; `encoder` builds an encoder like the autoencoder's for a distorter."""
     if kind == "noise":
         return NoisyCode(shape, strength)
     if kind == "distorter":

@@ -34,8 +34,8 @@ class CodeDiscriminator(nn.Module):
 class ImageDiscriminator(nn.Module):
     """Tells images (n, c, h, w) from reconstructions: strided convolutions, average pooling, one logit (n,).
 
-    Below 8 pixels a side is halved no further. Without batch normalisation: real and painted images come in batches of
-    their own, and it would learn to tell batches apart.
+    Below 8 pixels a side is halved no further. Without batch normalisation: real and reconstructed images come in
+    batches of their own, and it would learn to tell batches apart.
 
     >>> ImageDiscriminator((1, 28, 28))(torch.zeros(3, 1, 28, 28)).shape
     torch.Size([3])
@@ -57,8 +57,15 @@ class ImageDiscriminator(nn.Module):
         return logits
 
 
-class JudgedReconstructionScorer(nn.Module):
-    """Scorer: minus the discriminator's logit for the reconstruction; the less it looks normal, the higher (ALOCC)."""
+class DiscriminatorScorer(nn.Module):
+    """Scorer: minus the discriminator's logit for the reconstruction; the less it looks normal, the higher (ALOCC).
+
+    Args:
+        network: reconstructs images.
+        discriminator: from images (n, c, h, w) to logits (n,).
+
+    Shape: (n, c, h, w) to `score` (n,).
+    """
 
     def __init__(self, network: nn.Module, discriminator: nn.Module) -> None:
         super().__init__()

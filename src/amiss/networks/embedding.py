@@ -14,7 +14,9 @@ class Embedding(nn.Sequential):
 
     Args:
         shape: (channels, height, width); sides are halved while more than four pixels are left.
-        dimensions: of the embedding.
+        dimensions: d of the embedding.
+
+    Shape: (n, c, h, w) to (n, d).
 
     >>> import torch
     >>> Embedding((1, 28, 28), 32)(torch.zeros(2, 1, 28, 28)).shape
@@ -36,12 +38,24 @@ class Embedding(nn.Sequential):
 
 
 class SphereScorer(nn.Module):
-    """Scorer: squared distance of the embedding to the sphere's centre."""
+    """Scorer: squared distance of the embedding to the sphere's centre.
+
+    Args:
+        network: from images to embeddings (n, d).
+        dimensions: d.
+
+    Shape: (n, c, h, w) to `score` (n,).
+    """
 
     def __init__(self, network: nn.Module, dimensions: int) -> None:
         super().__init__()
         self.network = network
         self.sphere = Sphere(dimensions)
 
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (n, c, h, w) to their embeddings (n, d)."""
+        embeddings: Tensor = self.network(images)
+        return embeddings
+
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        return {"score": self.sphere.squared_distances(self.network(image))}
+        return {"score": self.sphere.squared_distances(self.encode(image))}

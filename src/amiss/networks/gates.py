@@ -34,6 +34,10 @@ class SoftAttention(nn.Module):
         features: Tensor = self.features(image)
         return features.sigmoid()
 
+    def weights(self, value: Tensor) -> Tensor:
+        """What the image (n, channels, h, w) is multiplied by, of its shape: the attention map."""
+        return self.attention_map(value)
+
     def forward(self, image: Tensor) -> Tensor:
         return image * self.attention_map(image)
 
@@ -43,7 +47,7 @@ class SoftmaxSoftAttention(SoftAttention):
 
     The map is scaled to [0.3, 1] for each image and channel on its own, so that no image changes another's score; a map
     without any contrast (a range under 1e-4 of its maximum) becomes 1 everywhere. Sums over a long side make the
-    softmax pick few rows and columns; so it stands in the paper.
+    softmax pick few rows and columns; so it stands in the paper. Arguments and shapes as `SoftAttention`.
     """
 
     def attention_map(self, image: Tensor) -> Tensor:

@@ -10,11 +10,11 @@ _TINY = 1e-12
 
 
 class Memory(nn.Module):
-    """Replaces every place of a code by a sparse mixture of learnt items.
+    """Replaces the code at every position by a sparse mixture of learnt items.
 
-    Places address items by cosine similarity and softmax; weights under `shrink` become zero, the rest is scaled to sum
-    to one. Where none would be left (a place of zeros is as near to every item) all weights are kept; the paper is
-    silent there, and a sum of nothing would hang on rounding.
+    Positions address items by cosine similarity and softmax; weights under `shrink` become zero, the rest is scaled to
+    sum to one. Where none would be left (a position of zeros is as near to every item) all weights are kept; the paper
+    is silent there, and a sum of nothing would hang on rounding.
 
     Args:
         items: N, how many the memory holds.
@@ -31,19 +31,19 @@ class Memory(nn.Module):
         self._shrink = 1 / items if shrink is None else shrink
 
     def addressing(self, code: Tensor) -> Tensor:
-        """(n, h * w, items): how much of each item each place is made of; each place's weights sum to one."""
-        places = functional.normalize(code.float().flatten(2).transpose(1, 2), dim=2)
-        weights = (places @ functional.normalize(self.items, dim=1).T).softmax(dim=2)
+        """(n, h * w, items): how much of each item each position is made of; a position's weights sum to one."""
+        queries = functional.normalize(code.float().flatten(2).transpose(1, 2), dim=2)
+        weights = (queries @ functional.normalize(self.items, dim=1).T).softmax(dim=2)
         above = weights - self._shrink
         kept = above.relu() * weights / (above.abs() + _TINY)
         total = kept.sum(dim=2, keepdim=True)
         return (kept / total.clamp(min=_TINY)).where(total > 0, weights)
 
     def forward(self, code: Tensor) -> Tensor:
-        remembered = self.addressing(code) @ self.items
-        return remembered.transpose(1, 2).reshape(code.shape)
+        retrieved = self.addressing(code) @ self.items
+        return retrieved.transpose(1, 2).reshape(code.shape)
 
 
 def addressing_entropy(weights: Tensor) -> Tensor:
-    """Mean entropy, in nats, of the addressing (n, places, items); small where each place uses few items."""
+    """Mean entropy, in nats, of the addressing (n, positions, items); small where each position uses few items."""
     return -(weights * (weights + _TINY).log()).sum(dim=2).mean()

@@ -12,19 +12,21 @@ from torch.nn import functional
 Shape = tuple[int, int, int]
 
 
-class Small(nn.Module):
+class Downsampled(nn.Module):
     """Images (n, c, h, w), averaged over square blocks until no side is longer than `side`; small ones stay as is.
 
     A block that reaches over the border averages what there is.
 
-    >>> Small((3, 128, 96), side=32).shape
+    Shape: (n, c, h, w) to (n, *shape).
+
+    >>> Downsampled((3, 128, 96), side=32).shape
     (3, 32, 24)
     """
 
     def __init__(self, shape: Shape, side: int) -> None:
         super().__init__()
         self.block = math.ceil(max(shape[1:]) / side)
-        #: (c, h', w') of the small images.
+        #: (c, h', w') of the downsampled images.
         self.shape: Shape = (shape[0], math.ceil(shape[1] / self.block), math.ceil(shape[2] / self.block))
 
     def forward(self, image: Tensor) -> Tensor:
@@ -33,16 +35,20 @@ class Small(nn.Module):
         return functional.avg_pool2d(image, self.block, ceil_mode=True, count_include_pad=False)
 
 
-class Keeping(nn.Module):
-    """A module with buffers as large as the training images ask for; loading a state makes room for them."""
+class GrowingBuffers(nn.Module):
+    """A module with buffers as large as the training images ask for; loading a state makes room for them.
+
+    Args:
+        growing: names of the buffers whose shape may differ from one state to the next.
+    """
 
     def __init__(self, *growing: str) -> None:
         super().__init__()
         self._growing = growing
         self.register_load_state_dict_pre_hook(_make_room)  # type: ignore[no-untyped-call]
 
-    def keep(self, **values: Tensor) -> None:
-        """Set buffers."""
+    def set_buffers(self, **values: Tensor) -> None:
+        """Set buffers by name, to tensors of any shape."""
         for name, value in values.items():
             self.register_buffer(name, value.contiguous())
 
@@ -53,60 +59,64 @@ def _make_room(module: Any, state: dict[str, Tensor], prefix: str, *_: Any) -> N
         module.register_buffer(name, buffer.new_empty(state.get(prefix + name, buffer).shape))
 
 
-class Neighbours(Keeping):
-    """Scorer: mean Euclidean distance of the small image (values in [0, 1]) to the nearest kept ones.
+class Neighbours(GrowingBuffers):
+    """Scorer: mean Euclidean distance of the downsampled image (values in [0, 1]) to its nearest neighbours.
 
-    `map` (n, h, w): squared difference to the nearest one, averaged over channels, enlarged to the image's size.
+    `map`: squared difference to the nearest one, averaged over channels, upsampled to the image's size.
 
     Args:
         shape: (c, h, w) of the images.
-        side: of the small images, at most, in pixels.
+        side: of the downsampled images, at most, in pixels.
         neighbours: how many distances are averaged; all, where fewer images are kept.
+
+    Shape: (n, c, h, w) to `score` (n,) and `map` (n, h, w).
     """
 
     def __init__(self, shape: Shape, side: int, neighbours: int) -> None:
         super().__init__("kept")
-        self.small = Small(shape, side)
+        self.downsample = Downsampled(shape, side)
         self._neighbours, self._size = neighbours, shape[1:]
-        values = math.prod(self.small.shape)
-        self.keep(kept=torch.zeros(1, values), middle=torch.zeros(values))
+        values = math.prod(self.downsample.shape)
+        self.set_buffers(kept=torch.zeros(1, values), middle=torch.zeros(values))
 
-    def remember(self, small: Tensor) -> None:
-        """Keep small images (m, c, h', w'), at least one."""
-        flat = small.flatten(1)
+    def fit(self, downsampled: Tensor) -> None:
+        """Keep downsampled images (m, c, h', w'), at least one."""
+        flat = downsampled.flatten(1)
         middle = flat.mean(dim=0)
-        self.keep(kept=flat - middle, middle=middle)
+        self.set_buffers(kept=flat - middle, middle=middle)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         kept = self.get_buffer("kept")
-        flat = self.small(image).flatten(1) - self.get_buffer("middle")
+        flat = self.downsample(image).flatten(1) - self.get_buffer("middle")
         # |x - m|^2 less |x|^2 tells who is near, fast; rounding is least about the middle, and spares the distances
         with torch.autocast(image.device.type, enabled=False):
             nearness = kept.square().sum(dim=1) - 2 * flat @ kept.T
         nearest = nearness.topk(min(self._neighbours, len(kept)), dim=1, largest=False).indices
         squared = (flat[:, None] - kept[nearest]).square()  # (n, k, values)
-        places = squared[:, 0].reshape(-1, *self.small.shape).mean(dim=1, keepdim=True)
-        size = [length * self.small.block for length in self.small.shape[1:]]
-        enlarged = functional.interpolate(places, size=size, mode="bilinear", align_corners=False)
+        nearest_map = squared[:, 0].reshape(-1, *self.downsample.shape).mean(dim=1, keepdim=True)
+        size = [length * self.downsample.block for length in self.downsample.shape[1:]]
+        upsampled = functional.interpolate(nearest_map, size=size, mode="bilinear", align_corners=False)
         height, width = self._size
-        return {"score": squared.sum(dim=2).sqrt().mean(dim=1), "map": enlarged[:, 0, :height, :width]}
+        return {"score": squared.sum(dim=2).sqrt().mean(dim=1), "map": upsampled[:, 0, :height, :width]}
 
 
-class SupportVectors(Keeping):
+class SupportVectors(GrowingBuffers):
     """Scorer: minus the decision function of a one-class support vector machine on principal components.
 
-    With y the components of the small image, the score is -(sum of a_i exp(-gamma |y - v_i|^2) + intercept).
+    With y the components of the downsampled image, the score is -(sum of a_i exp(-gamma |y - v_i|^2) + intercept).
 
     Args:
         shape: (c, h, w) of the images.
-        side: of the small images, at most, in pixels.
+        side: of the downsampled images, at most, in pixels.
+
+    Shape: (n, c, h, w) to `score` (n,).
     """
 
     def __init__(self, shape: Shape, side: int) -> None:
         super().__init__("components", "vectors", "weights")
-        self.small = Small(shape, side)
-        values = math.prod(self.small.shape)
-        self.keep(
+        self.downsample = Downsampled(shape, side)
+        values = math.prod(self.downsample.shape)
+        self.set_buffers(
             mean=torch.zeros(values),
             components=torch.zeros(1, values),
             vectors=torch.zeros(1, 1),
@@ -116,7 +126,7 @@ class SupportVectors(Keeping):
         )
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        centred = self.small(image).flatten(1) - self.get_buffer("mean")
+        centred = self.downsample(image).flatten(1) - self.get_buffer("mean")
         vectors = self.get_buffer("vectors")
         with torch.autocast(image.device.type, enabled=False):  # the score is a small difference of large sums
             embedded = centred @ self.get_buffer("components").T

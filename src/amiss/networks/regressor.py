@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .chain import LayerChain
+
 
 class Regressor(nn.Sequential):
     """Four convolutions, global max pooling, two dense layers, one output without activation.
@@ -37,7 +39,10 @@ class Regressor(nn.Sequential):
 
 
 class RegressionScorer(nn.Module):
-    """Scorer: the network's unclipped answer for the whole image is its score."""
+    """Scorer: the network's unclipped answer for the whole image is its score.
+
+    Shape: (n, c, h, w) to `score` (n,).
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -45,3 +50,7 @@ class RegressionScorer(nn.Module):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         return {"score": self.network(image).to(torch.float32)}
+
+    def chain(self) -> LayerChain:
+        """The network's layers."""
+        return LayerChain([self.network])

@@ -11,15 +11,15 @@ from ..objectives.svdd import centre_of, one_class, radius_of, soft_boundary
 
 
 class Sphere(nn.Module):
-    """Centre (d,) and radius of embeddings (n, d); both are placed, not learnt by gradients."""
+    """Centre (d,) and radius of embeddings (n, d); both are fitted, not learnt by gradients."""
 
     def __init__(self, dimensions: int) -> None:
         super().__init__()
         self.register_buffer("centre", torch.zeros(dimensions))
         self.register_buffer("radius", torch.zeros(()))
 
-    def place(self, embeddings: Iterable[Tensor], nu: float, away_from_zero: float = 1e-6) -> dict[str, float]:
-        """Centre at the mean of all embeddings, radius so that a share `nu` of them lies outside.
+    def fit_centre(self, embeddings: Iterable[Tensor], nu: float, away_from_zero: float = 1e-6) -> dict[str, float]:
+        """Centre at the mean of all embeddings (n, d), in batches; radius so that a share `nu` of them lies outside.
 
         Returns: the norm of the centre and the radius, for the record.
         """
@@ -32,11 +32,11 @@ class Sphere(nn.Module):
         }
 
     def squared_distances(self, embeddings: Tensor) -> Tensor:
-        """(n,) squared Euclidean distances to the centre."""
+        """(n,) squared Euclidean distances of embeddings (n, d) to the centre."""
         return (embeddings.float() - self.get_buffer("centre")).square().sum(dim=1)
 
     def loss(self, embeddings: Tensor, soft: bool, nu: float) -> Tensor:
-        """One-class or soft-boundary objective; for the latter the radius follows the batch (Ruff et al.)."""
+        """Scalar one-class or soft-boundary loss of embeddings (n, d); for the latter the radius follows the batch."""
         centre = self.get_buffer("centre")
         if not soft:
             return one_class(embeddings, centre)
@@ -45,6 +45,6 @@ class Sphere(nn.Module):
         return loss
 
     def spread(self, embeddings: Tensor) -> float:
-        """Mean distance of embeddings to their mean, in lengths of the centre; near 0 they have collapsed."""
+        """Mean distance of embeddings (n, d) to their mean, in lengths of the centre; near 0 they have collapsed."""
         apart = (embeddings - embeddings.mean(dim=0)).norm(dim=1).mean()
         return float(apart / self.get_buffer("centre").norm())

@@ -22,6 +22,10 @@ class SqueezeExcitation(nn.Module):
             nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels), nn.Sigmoid()
         )
 
+    def weights(self, value: Tensor) -> Tensor:
+        """(n, channels, 1, 1): what the channels of the features (n, channels, h, w) are multiplied by."""
+        weights: Tensor = self.excitation(value.mean(dim=(2, 3)))
+        return weights[:, :, None, None]
+
     def forward(self, features: Tensor) -> Tensor:
-        weights: Tensor = self.excitation(features.mean(dim=(2, 3)))
-        return features * weights[:, :, None, None]
+        return features * self.weights(features)

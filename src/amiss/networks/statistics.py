@@ -10,7 +10,7 @@ Shape = tuple[int, int, int]
 
 
 def smooth(maps: Tensor) -> Tensor:
-    """(n, h, w) means over a square window of a sixteenth of the shorter side, at least 3; as `amiss.maps.smoothed`."""
+    """(n, h, w) means over a square window of a sixteenth of the shorter side, at least 3, as `calibration.maps`."""
     radius = max(3, min(maps.shape[1:]) // 16) // 2
     window = functional.avg_pool2d(maps[:, None], 2 * radius + 1, 1, radius, count_include_pad=False)
     return window[:, 0]
@@ -22,12 +22,14 @@ def reduced(maps: Tensor, how: str) -> Tensor:
 
 
 class PixelStatistics(nn.Module):
-    """Scorer: squared z-score of every pixel; `map` (n, h, w) averages over channels.
+    """Scorer: squared z-score of every pixel; `map` averages over channels.
 
     Args:
         shape: (c, h, w) of the images.
         floor: added to each pixel's standard deviation, so that a pixel that never changes does not decide alone.
         how: `mean` of the map, or the `largest` of the smoothed one.
+
+    Shape: (n, c, h, w) to `score` (n,) and `map` (n, h, w).
     """
 
     def __init__(self, shape: Shape, floor: float, how: str) -> None:
@@ -38,17 +40,19 @@ class PixelStatistics(nn.Module):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         distance = (image - self.get_buffer("mean")) / (self.get_buffer("deviation") + self._floor)
-        places = distance.square().mean(dim=1)
-        return {"score": reduced(places, self._how), "map": places}
+        anomaly_map = distance.square().mean(dim=1)
+        return {"score": reduced(anomaly_map, self._how), "map": anomaly_map}
 
 
 class PrincipalComponents(nn.Module):
-    """Scorer: squared error of the reconstruction from principal components; `map` (n, h, w) averages over channels.
+    """Scorer: squared error of the reconstruction from principal components; `map` averages over channels.
 
     Args:
         shape: (c, h, w) of the images.
         components: how many orthonormal directions are held; rows of zeros stand for those that are not there.
         how: `mean` of the map, or the `largest` of the smoothed one.
+
+    Shape: (n, c, h, w) to `score` (n,) and `map` (n, h, w).
     """
 
     def __init__(self, shape: Shape, components: int, how: str) -> None:
@@ -63,14 +67,16 @@ class PrincipalComponents(nn.Module):
         centred = image.flatten(1) - self.get_buffer("mean")
         with torch.autocast(image.device.type, enabled=False):  # errors are small differences
             rest = centred - (centred @ components.T) @ components
-        places = rest.reshape(image.shape).square().mean(dim=1)
-        return {"score": reduced(places, self._how), "map": places}
+        anomaly_map = rest.reshape(image.shape).square().mean(dim=1)
+        return {"score": reduced(anomaly_map, self._how), "map": anomaly_map}
 
 
 class EdgeStrength(nn.Module):
     """Scorer: the largest Sobel gradient, in brightness a pixel, of the image smoothed over 3x3 pixels.
 
-    `map` (n, h, w): the gradient's magnitude, of the channel where it is largest.
+    `map`: the gradient's magnitude, of the channel where it is largest.
+
+    Shape: (n, c, h, w) to `score` (n,) and `map` (n, h, w).
     """
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
@@ -80,5 +86,5 @@ class EdgeStrength(nn.Module):
         down = smoothed[..., 2:, :] - smoothed[..., :-2, :]
         right = (right[..., :-2, :] + 2 * right[..., 1:-1, :] + right[..., 2:, :]) / 8
         down = (down[..., :, :-2] + 2 * down[..., :, 1:-1] + down[..., :, 2:]) / 8
-        places = (right.square() + down.square()).sqrt().amax(dim=1)
-        return {"score": places.amax(dim=(1, 2)), "map": places}
+        anomaly_map = (right.square() + down.square()).sqrt().amax(dim=1)
+        return {"score": anomaly_map.amax(dim=(1, 2)), "map": anomaly_map}

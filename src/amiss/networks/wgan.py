@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from .chain import LayerChain
+
 Shape = tuple[int, int, int]
 
 
@@ -19,6 +21,8 @@ def _started(shape: Shape, doublings: int) -> tuple[int, int]:
 
 class Generator(nn.Module):
     """I: Gaussian noise to images, by a dense layer and 4x4 transposed convolutions of stride 2, cut to size.
+
+    Shape: (n, noise) to (n, c, h, w) in [0, 1].
 
     At 32x32 with the paper's filters: 100 numbers, 1024x4x4, 512x8x8, 256x16x16, image. Batch normalisation and ReLU;
     tanh at the end, brought to [0, 1]. The figure with the layers' details is lost; these are DCGAN's.
@@ -47,7 +51,9 @@ class Generator(nn.Module):
 
 
 class Critic(nn.Module):
-    """C: the generator mirrored; instance normalisation, LeakyReLU(0.2), one unbounded score (n,).
+    """C: the generator mirrored; instance normalisation, LeakyReLU(0.2), one unbounded score.
+
+    Shape: (n, c, h, w) to (n,).
 
     >>> Critic((1, 28, 28), (16, 32, 64))(torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2])
@@ -71,7 +77,9 @@ class Critic(nn.Module):
 
 
 class Classifier(nn.Module):
-    """D: a small network with two outputs, normal and anomalous, as log-probabilities (n, 2).
+    """D: a small network with two outputs, normal and anomalous, as log-probabilities.
+
+    Shape: (n, c, h, w) to (n, 2).
 
     >>> sums = Classifier((1, 28, 28))(torch.zeros(2, 1, 28, 28)).exp().sum(dim=1)
     >>> torch.allclose(sums, torch.ones(2))
@@ -90,17 +98,30 @@ class Classifier(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Flatten(), dense, nn.LogSoftmax(dim=1))
 
     def forward(self, images: Tensor) -> Tensor:
-        answers: Tensor = self.layers(images)
-        return answers
+        log_probabilities: Tensor = self.layers(images)
+        return log_probabilities
 
 
 class ClassifierScorer(nn.Module):
-    """Scorer: log-odds of anomalous against normal; above 0, D's probability of normal is under the paper's 0.5."""
+    """Scorer: log-odds of anomalous against normal; above 0, D's probability of normal is under the paper's 0.5.
 
-    def __init__(self, network: nn.Module) -> None:
+    Shape: (n, c, h, w) to `score` (n,).
+    """
+
+    def __init__(self, network: Classifier) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        answers = self.network(image).to(torch.float32)
-        return {"score": answers[:, 1] - answers[:, 0]}
+        log_probabilities = self.network(image).to(torch.float32)
+        return {"score": log_probabilities[:, 1] - log_probabilities[:, 0]}
+
+    def chain(self) -> LayerChain:
+        """The network's layers, but for the last two, which one dense layer to the log-odds replaces."""
+        *layers, dense, _ = self.network.layers  # log-odds: the difference of what the softmax gets
+        assert isinstance(dense, nn.Linear)
+        odds = nn.Linear(dense.in_features, 1)
+        with torch.no_grad():
+            odds.weight.copy_(dense.weight[1:] - dense.weight[:1])
+            odds.bias.copy_(dense.bias[1:] - dense.bias[:1])
+        return LayerChain([*layers, odds, nn.Flatten(0)])

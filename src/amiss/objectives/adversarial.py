@@ -1,4 +1,4 @@
-"""What players that work against each other minimise: logistic and Wasserstein terms."""
+"""Losses of adversarial training: logistic (GAN) and Wasserstein (WGAN)."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 
-def told_apart(real: Tensor, fake: Tensor) -> Tensor:
-    """A discriminator's term from logits (n,), (m,): binary cross entropy with real as 1 and fake as 0."""
+def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """A discriminator's scalar loss from logits (n,), (m,): binary cross entropy with real as 1 and fake as 0."""
     return functional.softplus(-real).mean() + functional.softplus(fake).mean()
 
 
-def passed_off(fake: Tensor) -> Tensor:
-    """Its opponent's term: fakes (m,) labelled real, the form whose gradient does not vanish (Goodfellow et al.)."""
+def generator_loss(fake: Tensor) -> Tensor:
+    """The generator's scalar loss from logits (m,) of fakes: labelled real, the non-saturating form of GANs."""
     return functional.softplus(-fake).mean()
 
 
-def critic_term(real: Tensor, fake: Tensor) -> Tensor:
-    """A Wasserstein critic's term: mean score of fakes minus that of real images."""
+def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """A Wasserstein critic's scalar loss from scores (n,), (m,): mean score of fakes minus that of real images."""
     return fake.mean() - real.mean()
 
 
-def generator_term(fake: Tensor) -> Tensor:
-    """A Wasserstein generator's term, -mean f(I(z)).
+def wasserstein_generator_loss(fake: Tensor) -> Tensor:
+    """A Wasserstein generator's scalar loss from scores of fakes (m,), -mean f(I(z)).
 
     G2D's eq. 3 prints the Wasserstein estimate instead, whose first part the generator cannot change.
     """
@@ -39,6 +39,8 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
         critic: (n, ...) to (n,).
         real, fake: (n, c, h, w).
         generator: of the CPU; one mixture weight is drawn for each image.
+
+    Returns: the penalty, a scalar.
     """
     weight = torch.rand(len(real), 1, 1, 1, generator=generator).to(real)
     mixed = (weight * real + (1 - weight) * fake).detach().requires_grad_()

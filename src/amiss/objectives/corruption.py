@@ -1,4 +1,4 @@
-"""Inputs spoilt in training, to be reconstructed whole (denoising and context autoencoders)."""
+"""Inputs corrupted in training, to be reconstructed whole (denoising and context autoencoders)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ def noisy(images: Tensor, deviation: float, generator: Generator) -> Tensor:
         images: (n, c, h, w) in [0, 1].
         deviation: standard deviation of the noise.
         generator: of the CPU.
+
+    Returns: (n, c, h, w).
     """
     noise = torch.randn(images.shape, generator=generator).to(images)
     return (images + deviation * noise).clamp(0, 1)
@@ -23,8 +25,10 @@ def masked(images: Tensor, share: float, generator: Generator) -> Tensor:
 
     Args:
         images: (n, c, h, w) in [0, 1].
-        share: of the image's places, the same for every image.
+        share: of the image's pixels, the same for every image.
         generator: of the CPU.
+
+    Returns: (n, c, h, w).
 
     >>> images = torch.ones(2, 1, 10, 10)
     >>> masked(images, 0.25, torch.Generator().manual_seed(0)).mean().item()

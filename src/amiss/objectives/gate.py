@@ -6,6 +6,6 @@ from torch import Tensor
 
 
 def map_penalty(attention_map: Tensor) -> Tensor:
-    """Mean over images of the Euclidean norm of the map (n, c, h, w): ||x_AM|| of eq. 3.11; weighted by the caller."""
+    """Mean over images of the Euclidean norm of the map (n, c, h, w): ||x_AM|| of eq. 3.11; a scalar, unweighted."""
     penalty: Tensor = attention_map.flatten(1).norm(dim=1).mean()
     return penalty

@@ -1,4 +1,4 @@
-"""Errors of a reconstruction, per place: squared error, structural dissimilarity, and both (RAVI 3.4)."""
+"""Errors of a reconstruction, per pixel: squared error, structural dissimilarity, and both (RAVI 3.4)."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ def structural_dissimilarity(image: Tensor, reconstruction: Tensor, window: int 
 
 
 def compound(image: Tensor, reconstruction: Tensor, eta: float = 0.5) -> Tensor:
-    """(n, h, w) eta * squared error + (1 - eta) * structural dissimilarity (RAVI eq. 3.10)."""
+    """(n, h, w) eta * squared error + (1 - eta) * structural dissimilarity of images (n, c, h, w) (RAVI eq. 3.10)."""
     dissimilarity = structural_dissimilarity(image, reconstruction)
     return eta * squared_error(image, reconstruction) + (1 - eta) * dissimilarity

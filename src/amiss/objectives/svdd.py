@@ -26,18 +26,24 @@ def centre_of(embeddings: Iterable[Tensor], away_from_zero: float = 0.1) -> Tens
 
 
 def one_class(embeddings: Tensor, centre: Tensor) -> Tensor:
-    """Mean squared distance of embeddings (n, d) to the centre (d,); eq. 3.14 without its weight decay."""
+    """Mean squared distance, a scalar, of embeddings (n, d) to the centre (d,); eq. 3.14 without its weight decay."""
     return (embeddings - centre).square().sum(dim=1).mean()
 
 
 def soft_boundary(embeddings: Tensor, centre: Tensor, radius: Tensor, nu: float = 0.1) -> Tensor:
-    """R^2 + mean of max(0, d^2 - R^2) / nu: only what lies outside the sphere is pulled in."""
+    """R^2 + mean of max(0, d^2 - R^2) / nu, a scalar: only what lies outside the sphere is pulled in.
+
+    Args:
+        embeddings: (n, d).
+        centre, radius: (d,) and a scalar.
+        nu: share that may lie outside.
+    """
     distances = (embeddings - centre).square().sum(dim=1)
     return radius.square() + (distances - radius.square()).clamp(min=0).mean() / nu
 
 
 def radius_of(squared_distances: Tensor, nu: float) -> Tensor:
-    """The radius outside of which a share `nu` of the squared distances (n,) lies."""
+    """The radius, a scalar, outside of which a share `nu` of the squared distances (n,) lies."""
     ordered = squared_distances.sqrt().sort().values  # torch.quantile takes at most 2^24 numbers
     position = (1 - nu) * (len(ordered) - 1)
     low = int(position)

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..calibration.maps import smoothed
 from ..data.preprocessing import to_float
-from ..maps import smoothed
+from ..metrics import Ranking
 from ..progress import Progress, silent
 from .explained import explained_picture
 from .heatmap import shrunk
 from .page import Picture, ReportData, write_report
-from .timeline import Timelines, timeline_views
+from .score_curves import Timelines, timeline_views
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..data.collection import Pixels
-    from ..detectors.base import Detector
-    from ..explain.base import Explainer
+    from ..explain.explainer import Explainer
     from ..explain.explanation import Explanation
-    from ..scoring import Row
+    from ..model import FittedModel, Row
 
 _PICTURES = 12
 #: Frames of a video that are too near to each other to show both.
@@ -70,18 +70,18 @@ class ReportCollector:
     """Collects rows one by one and writes the HTML page; memory grows by a few bytes an image.
 
     Args:
-        detector: fitted; gave the rows.
+        model: gave the rows.
         title: of the page.
         explainer: explains the flagged images among those that are shown; of methods that see single images.
         progress: told how many have been explained.
     """
 
     def __init__(
-        self, detector: Detector, title: str, explainer: Explainer | None = None, progress: Progress = silent
+        self, model: FittedModel, title: str, explainer: Explainer | None = None, progress: Progress = silent
     ) -> None:
-        self._detector, self._title = detector, title
+        self._model, self._title = model, title
         self._explainer, self._progress, self._explained = explainer, progress, 0
-        self._decision = detector.decision_
+        self._decision = model.decision
         self._scores: list[float] = []
         self._flags: list[bool] = []
         self._kinds: list[str | None] = []
@@ -100,7 +100,7 @@ class ReportCollector:
             if len(self._errors) < _LISTED_ERRORS:
                 self._errors.append((row.item.name, row.error))
             return
-        if row.item.video is not None or self._detector.clip_length > 1:
+        if row.item.video is not None or self._model.clip_length > 1:
             self._timelines.add(row)
         self._scores.append(row.score)
         self._flags.append(row.is_anomaly)
@@ -115,8 +115,6 @@ class ReportCollector:
 
     def labelled(self, labels: NDArray[np.bool_], metrics: dict[str, Any], scores: NDArray[np.float32]) -> None:
         """Take in what is known of labelled images: (n,) bool, the metrics, and the scores that they belong to."""
-        from ..metrics import Ranking
-
         fpr, tpr, _ = Ranking(scores, labels).roc()
         self._labels, self._metrics, self._roc = labels, metrics, (fpr, tpr)
 
@@ -125,7 +123,7 @@ class ReportCollector:
         return write_report(self._data(), report_path(target))
 
     def _data(self) -> ReportData:
-        scale = self._detector.map_scale_
+        scale = self._model.map_scale
         self._timelines.finish()
         return ReportData(
             title=self._title,
@@ -147,7 +145,7 @@ class ReportCollector:
             borderline=self._pictures(self._borderline),
             missed=None if self._labels is None else self._pictures(self._missed),
             false_alarms=None if self._labels is None else self._pictures(self._false_alarms),
-            how_made=_how_made(self._detector),
+            how_made=_how_made(self._model),
             errors=self._errors,
             frames=bool(self._timelines.videos),
             map_floor=None if scale is None else scale.floor,
@@ -158,8 +156,8 @@ class ReportCollector:
         lines = list((self._metrics or {}).get("notes", []))
         if self._error_count > len(self._errors):
             lines.append(f"{self._error_count} files could not be read; the first {_LISTED_ERRORS} are listed.")
-        if not self._detector.gives_map:
-            lines.append(f"{type(self._detector).__name__} answers for the whole picture and shows no map of where.")
+        if not self._model.gives_map:
+            lines.append(f"{self._model.label} answers for the whole picture and shows no map of where.")
         return lines
 
     def _pictures(self, few: _Few) -> list[Picture]:
@@ -169,7 +167,7 @@ class ReportCollector:
         pictures = []
         for row in rows:
             image = row.item.read()
-            region = self._detector.preprocessing_.region(*image.shape[:2])
+            region = self._model.preprocessing.region(*image.shape[:2])
             explanation = self._explanation(row, image)
             pictures.append(
                 Picture(
@@ -183,7 +181,7 @@ class ReportCollector:
                     note=None if explanation is None else f"{explanation.explainer}: {explanation.words}",
                     explained=None
                     if explanation is None
-                    else explained_picture(explanation, shrunk(image, _EXPLAINED), self._detector.preprocessing_),
+                    else explained_picture(explanation, shrunk(image, _EXPLAINED), self._model.preprocessing),
                 )
             )
         return pictures
@@ -191,28 +189,29 @@ class ReportCollector:
     def _explanation(self, row: Row, image: Pixels) -> Explanation | None:
         if self._explainer is None or not row.is_anomaly:
             return None
-        prepared = to_float(self._detector.preprocessing_.prepare(image))
+        prepared = to_float(self._model.preprocessing.prepare(image))
         self._explained += 1
         self._progress("explain", self._explained, self._explained, row.item.name)
-        return self._explainer.explain(self._detector, prepared, row.item.name)
+        return self._explainer.explain(self._model, prepared, row.item.name)
 
 
-def _how_made(detector: Detector) -> list[tuple[str, str]]:
-    splits, spec = detector.splits_, detector.preprocessing_
-    images = "frames" if detector.learnt_from_video_ else "images"
+def _how_made(model: FittedModel) -> list[tuple[str, str]]:
+    record, spec = model.record, model.preprocessing
+    splits, training = record.splits, record.training
+    images = "frames" if model.learnt_from_video else "images"
     stages = "; ".join(
-        f"{stage['stage']}: epoch {stage['chosen_epoch']} of {stage['epochs']} chosen, {stage['seconds']:.0f} s"
-        for stage in detector.training_["stages"]
+        f"{stage.stage}: epoch {stage.chosen_epoch} of {stage.epochs} chosen, {stage.seconds:.0f} s"
+        for stage in training.stages
     )
     return [
-        ("Method", f"{type(detector).__name__}: {detector.title} ({detector.paper})"),
-        ("Learnt from", f"{splits['source']}: {splits['train']['count']} {images}"),
-        ("Epoch chosen by", f"{splits['stop']['count']} other normal {images}"),
-        ("Threshold set by", f"{splits['calibrate']['count']} other normal {images}, none of them among those above"),
+        ("Method", f"{model.label}: {model.method.title} ({model.method.paper})"),
+        ("Learnt from", f"{splits.source}: {splits.train.count} {images}"),
+        ("Epoch chosen by", f"{splits.stop.count} other normal {images}"),
+        ("Threshold set by", f"{splits.calibrate.count} other normal {images}, none of them among those above"),
         ("Input", f"{spec.colour}, {spec.height} × {spec.width} pixels"),
-        ("Training", f"{stages}, {detector.training_['precision']} on {detector.training_['device']}"),
-        ("Scored by", detector.engine_.name),
-        ("Settings", ", ".join(f"{name}={value}" for name, value in detector.get_params().items())),
-        ("Fitted on", detector.fitted_on_),
-        *[("Note", note) for note in detector.notes_],
+        ("Training", f"{stages}, {training.precision} on {training.device}"),
+        ("Scored by", model.engine.name),
+        ("Settings", ", ".join(f"{name}={value}" for name, value in model.settings.items())),
+        ("Fitted on", record.fitted_on),
+        *[("Note", note) for note in record.notes],
     ]

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
-from ..maps import smoothed
+from ..calibration.maps import smoothed
 from .heatmap import overlay
 
 if TYPE_CHECKING:
@@ -33,10 +34,8 @@ def explained_picture(
     Args:
         explanation: of the picture.
         picture: (h, w) or (h, w, 3), of any size.
-        preprocessing: of the detector; tells which part of the map shows the picture.
+        preprocessing: of the model; tells which part of the map shows the picture.
     """
-    from PIL import Image, ImageDraw
-
     factor = max(1, _SEEN // max(picture.shape[:2]))
     picture = picture.repeat(factor, axis=0).repeat(factor, axis=1)
     inner = preprocessing.region(*picture.shape[:2])

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import versions
+from ..environment import versions
 from ..errors import WriteError
 from .heatmap import shrunk
 
@@ -40,7 +40,10 @@ class Film:
 
     def __init__(self, path: Path, rate: float) -> None:
         versions.require("video", "writing a film", "av")
+        import av  # of the extra `video`
+
         self.path, self._rate = path, max(1, round(rate))
+        self._av: Any = av
         self._partial = path.with_name(f"{path.name}.partial")
         self._container: Any = None
         self._stream: Any = None
@@ -48,8 +51,6 @@ class Film:
 
     def add(self, picture: NDArray[Any]) -> None:
         """Add a frame, (h, w) or (h, w, 3), as `amiss.report.heatmap.overlay` takes them; all get the first's size."""
-        import av
-
         pixels = shrunk(picture, LONGEST)
         if pixels.ndim == 2:
             pixels = np.repeat(pixels[:, :, None], 3, axis=2)
@@ -57,7 +58,7 @@ class Film:
             if self._stream is None:
                 self._open(pixels.shape[1] // 2 * 2, pixels.shape[0] // 2 * 2)
             width, height = self._size
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
             frame = frame.reformat(width=width, height=height, format="yuv420p")
             for packet in self._stream.encode(frame):
                 self._container.mux(packet)
@@ -85,18 +86,14 @@ class Film:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        import av
-
         try:
             yield
-        except (av.error.FFmpegError, OSError) as error:
+        except (self._av.error.FFmpegError, OSError) as error:
             raise WriteError(f"{self.path} cannot be written: {error.strerror}; make room, or give another") from error
 
     def _open(self, width: int, height: int) -> None:
-        import av
-
-        self._container = av.open(str(self._partial), "w", format="mp4")
-        name = next((each for each in _ENCODERS if each in av.codecs_available), None)
+        self._container = self._av.open(str(self._partial), "w", format="mp4")
+        name = next((each for each in _ENCODERS if each in self._av.codecs_available), None)
         if name is None:
             raise WriteError(
                 f"{self.path} cannot be written: this build of PyAV encodes none of {', '.join(_ENCODERS)}"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from ..environment.files import atomic_write
 from ..errors import DataError
 
 #: Sides up to this many pixels are enlarged, pixel by pixel, or nobody could see them.
@@ -75,11 +78,15 @@ def shrunk(image: NDArray[Any], longest: int) -> NDArray[np.uint8]:
     height, width = pixels.shape[:2]
     if max(height, width) <= longest:
         return pixels
-    from PIL import Image
-
     scale = longest / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
+
+
+def write_png(pixels: NDArray[np.uint8], path: Path) -> None:
+    """Write (h, w) or (h, w, 3) as a PNG file, whole or not at all. Raises `WriteError`."""
+    with atomic_write(path) as file:
+        Image.fromarray(pixels).save(file, "png")
 
 
 def thumbnail_data_uri(image: NDArray[Any], longest: int = 420) -> str:
@@ -100,8 +107,6 @@ def thumbnail_data_uri(image: NDArray[Any], longest: int = 420) -> str:
     Raises:
         DataError: an array of another shape.
     """
-    from PIL import Image
-
     pixels = shrunk(image, longest)
     side = max(pixels.shape[:2])
     stream = io.BytesIO()
@@ -145,6 +150,4 @@ def _as_rgb(image: NDArray[Any]) -> NDArray[np.uint8]:
 def _resized(plane: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
     if plane.shape == (height, width):
         return plane
-    from PIL import Image
-
     return np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))

@@ -9,18 +9,16 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from jinja2 import Environment, StrictUndefined, Template
 from numpy.typing import NDArray
 
+from ..environment.files import write_text
 from ..errors import DataError, UsageError
-from ..files import write_text
 from .charts import Histogram, histogram, thinned_curve, tick_labels, ticks
 from .heatmap import css_scale, overlay, shrunk, thumbnail_data_uri
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 #: Longest side of the embedded pictures, in pixels.
 _LONGEST = 420
@@ -88,7 +86,7 @@ class ReportData:
         metrics: as `amiss eval` writes them: `auroc`, `aupr`, `eer`, `f1`, `precision`, `recall`, `best_f1`, each
             {value, low, high}; `false_alarm_rate` {promised, achieved, low, high}; `kinds` with the same by name.
         roc: (false-positive rates, true-positive rates), both (k,) in [0, 1], rising.
-        timelines: of videos, as `amiss.report.timeline` draws them.
+        timelines: of videos, as `amiss.report.score_curves` draws them.
         peaks: frames at the peaks of events.
         worst: pictures with the highest scores.
         borderline: pictures with scores close to the threshold.
@@ -154,8 +152,6 @@ def write_report(data: ReportData, path: str | Path) -> Path:
 
 @cache
 def _template() -> Template:
-    from jinja2 import Environment, StrictUndefined
-
     source = resources.files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8")
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page.filters.update(number=_number, measure=_measure, count=_count, percent=_percent)

@@ -6,7 +6,6 @@ One small fit for each class serves them all. A class names a check that does no
 
 from __future__ import annotations
 
-import copy
 import functools
 import tempfile
 import warnings
@@ -18,20 +17,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import registry
 from ..data import open_images
 from ..data.preprocessing import to_float
-from ..detectors.base import Detector
-from ..detectors.settings import settings_of
+from ..detectors.detector import Detector
 from ..engines import allowed_difference
 from ..errors import AmissError, DataError, DegenerateTrainingWarning, NoMapError, NotFittedError, UsageError
 from ..explain import explainer_names, get_explainer
+from ..lazy import torch
 from ..metrics import Ranking
-from ..scoring import prepared_inputs
+from ..model import FittedModel
+from ..settings import settings_of
 
-Check = Callable[[type[Detector]], None]
+Method = type[Detector[Any]]
+Check = Callable[[Method], None]
 
 _CHECKS: dict[str, Check] = {}
-_FITTED: dict[type[Detector], Detector] = {}
+_FITTED: dict[Method, Detector[Any]] = {}
 #: An AUROC that shows learning on the common task, and one that an untrained network stays below.
 LEARNT, UNTRAINED = 0.9, 0.8
 
@@ -48,7 +50,7 @@ class Task:
 def check(function: Check) -> Check:
     """Register a common check under its name."""
 
-    def run(method: type[Detector]) -> None:
+    def run(method: Method) -> None:
         if function.__name__ in method.excused_checks:
             return
         with warnings.catch_warnings():
@@ -101,35 +103,26 @@ def moving_task() -> Task:
     return Task(video(np.ones(400, dtype=np.int64)), video(steps), anomalous)
 
 
-def task_of(method: type[Detector]) -> Task:
+def task_of(method: Method) -> Task:
     """What a method is checked on: images, or a video where it scores clips."""
     return task() if _scores_images(method) else moving_task()
 
 
-def _scores_images(method: type[Detector]) -> bool:
+def _scores_images(method: Method) -> bool:
     return method().clip_length == 1
 
 
-def _small(method: type[Detector]) -> NDArray[np.uint8]:
+def _small(method: Method) -> NDArray[np.uint8]:
     return task_of(method).normal[: 60 if _scores_images(method) else 200]
 
 
-def _settings(method: type[Detector], **changes: Any) -> dict[str, Any]:
+def _settings(method: Method, **changes: Any) -> dict[str, Any]:
     """Few epochs and few filters: the checks ask how a method behaves, not how well it does."""
-    settings: dict[str, Any] = {"seed": 0, "epochs": min(method().epochs, 12), "false_alarm_rate": 0.1}
-    if "steps" in settings_of(method):
-        settings["steps"] = 25
-    if "strides" in settings_of(method):
-        settings["strides"] = "1"  # others teach that any speed is normal
-    if "told" in settings_of(method):  # a panel tells its members
-        settings["told"] = "located_adacl.steps=25"
-    if "filters" in settings_of(method):
-        filters = [min(32, max(8, int(width) // 4)) for width in method().get_params()["filters"].split(",")]
-        settings["filters"] = ",".join(map(str, filters))
-    return settings | changes
+    settings = {"seed": 0, "epochs": min(method().epochs, 12), "false_alarm_rate": 0.1}
+    return settings | method.quick_settings() | changes
 
 
-def fitted(method: type[Detector]) -> Detector:
+def fitted(method: Method) -> Detector[Any]:
     """The one small fit that serves all checks of a class; checks must not change it."""
     if method not in _FITTED:
         with warnings.catch_warnings():
@@ -138,11 +131,9 @@ def fitted(method: type[Detector]) -> Detector:
     return _FITTED[method]
 
 
-def _reloaded(method: type[Detector], engine: str) -> Detector:
-    from ..model_file import load
-
+def _reloaded(method: Method, engine: str) -> FittedModel:
     with tempfile.TemporaryDirectory() as folder:
-        return load(fitted(method).save(Path(folder) / "model.amiss"), engine)
+        return registry.load(fitted(method).save(Path(folder) / "model.amiss"), engine)
 
 
 def _raises(kind: type[Exception], action: Callable[[], object], *words: str) -> None:
@@ -158,7 +149,7 @@ def _raises(kind: type[Exception], action: Callable[[], object], *words: str) ->
 
 
 @check
-def settings_are_only_stored(method: type[Detector]) -> None:
+def settings_are_only_stored(method: Method) -> None:
     """Constructors store, `get_params` gives back, and scikit-learn's `clone` works."""
     from sklearn.base import clone
 
@@ -174,7 +165,7 @@ def settings_are_only_stored(method: type[Detector]) -> None:
 
 
 @check
-def describes_itself(method: type[Detector]) -> None:
+def describes_itself(method: Method) -> None:
     """The facts that `amiss methods` shows are there."""
     for fact in ("title", "paper", "family", "needs", "good_for"):
         assert getattr(method, fact), f"{method.__name__}.{fact} is empty"
@@ -182,7 +173,7 @@ def describes_itself(method: type[Detector]) -> None:
 
 
 @check
-def scores_are_sound(method: type[Detector]) -> None:
+def scores_are_sound(method: Method) -> None:
     """Scores are float32, finite and not constant; p-values in (0, 1]; decisions are p <= alpha."""
     detector, unseen = fitted(method), task_of(method).unseen
     result = detector.score(unseen)
@@ -198,29 +189,28 @@ def scores_are_sound(method: type[Detector]) -> None:
 
 
 @check
-def learns(method: type[Detector]) -> None:
+def learns(method: Method) -> None:
     """AUROC of at least 0.9 on the small task, where an untrained copy stays below 0.8."""
+    if not method.learns:
+        return
     trained = Ranking(fitted(method).score(task_of(method).unseen).scores, task_of(method).anomalous).auroc()
     assert trained >= LEARNT, f"AUROC {trained:.3f} after fitting"
     untrained = Ranking(_untrained(method).score(task_of(method).unseen).scores, task_of(method).anomalous).auroc()
     assert untrained < UNTRAINED, f"AUROC {untrained:.3f} without training: the task shows nothing"
 
 
-def _untrained(method: type[Detector]) -> Detector:
-    import torch
-
-    from ..engines.torch_engine import TorchEngine
-
-    detector = copy.copy(fitted(method))
+def _untrained(method: Method) -> FittedModel:
+    detector = fitted(method)
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        detector._engine = TorchEngine(detector.build(detector.preprocessing_.shape))
-    return detector
+        return detector.model_.with_scorer(detector.head(detector.preprocessing_.shape))
 
 
 @check
-def same_seed_same_scores(method: type[Detector]) -> None:
+def same_seed_same_scores(method: Method) -> None:
     """A refit starts fresh and gives equal scores; another seed gives others."""
+    if not method.learns:
+        return
     small = _small(method)
     detector = method(**_settings(method, epochs=2)).fit(small)
     first = detector.score(task_of(method).unseen).scores
@@ -230,8 +220,10 @@ def same_seed_same_scores(method: type[Detector]) -> None:
 
 
 @check
-def resumes_to_the_same_result(method: type[Detector]) -> None:
+def resumes_to_the_same_result(method: Method) -> None:
     """A fit that is broken off after an epoch and resumed scores as an unbroken one."""
+    if not method.has_epochs:
+        return
 
     class BrokenOffError(Exception):
         pass
@@ -259,11 +251,8 @@ def resumes_to_the_same_result(method: type[Detector]) -> None:
 
 
 @check
-def batches_do_not_matter(method: type[Detector]) -> None:
+def batches_do_not_matter(method: Method) -> None:
     """Each image is scored alone: order and batch size change nothing beyond the tolerance."""
-    from ..data import open_images
-    from ..scoring import score_collection
-
     detector, unseen = fitted(method), task_of(method).unseen[:60]
     allowed = allowed_difference(detector.calibration_scores_["torch"])
     together = detector.score(unseen).scores
@@ -272,42 +261,42 @@ def batches_do_not_matter(method: type[Detector]) -> None:
         backwards = detector.score(unseen[::-1]).scores[::-1]
         assert np.abs(backwards - together).max() <= allowed
     for size in (1, 7):
-        rows = [row.score for row in score_collection(detector, open_images(unseen), size)]
+        rows = [row.score for row in detector.model_.rows(open_images(unseen), size)]
         assert np.abs(np.array(rows) - together).max() <= allowed, f"batches of {size} score differently"
 
 
 @check
-def engines_agree(method: type[Detector]) -> None:
+def engines_agree(method: Method) -> None:
     """Save and load give equal scores; ONNX Runtime agrees with torch for batch 1 and n; maps too."""
     detector, unseen = fitted(method), task_of(method).unseen
     scores = detector.score(unseen).scores
     np.testing.assert_array_equal(_reloaded(method, "auto").score(unseen).scores, scores)
     exported = _reloaded(method, "onnxruntime")
-    assert exported.engine_.name == "onnxruntime"
+    assert exported.engine.name == "onnxruntime"
     allowed = allowed_difference(detector.calibration_scores_["torch"])
     assert np.abs(exported.score(unseen).scores - scores).max() <= allowed
     assert np.abs(exported.score(unseen[:1]).scores - scores[:1]).max() <= allowed
-    assert np.abs(exported.decision_.threshold - fitted(method).decision_.threshold) <= allowed
+    assert np.abs(exported.decision.threshold - fitted(method).decision_.threshold) <= allowed
     if method.has_map:
         maps, exported_maps = detector.anomaly_map(unseen[:8]), exported.anomaly_map(unseen[:8])
         np.testing.assert_allclose(exported_maps, maps, atol=1e-4)
 
 
 @check
-def scoring_changes_nothing(method: type[Detector]) -> None:
+def scoring_changes_nothing(method: Method) -> None:
     """`score` leaves weights, buffers and settings as they were."""
     detector = fitted(method)
-    assert detector._scorer is not None
-    before = {name: value.clone() for name, value in detector._scorer.state_dict().items()}
+    scorer = detector.model_.torch_scorer()
+    before = {name: value.clone() for name, value in scorer.state_dict().items()}
     settings, threshold = detector.get_params(), detector.decision_.threshold
     detector.score(task_of(method).unseen[:20])
-    for name, value in detector._scorer.state_dict().items():
+    for name, value in scorer.state_dict().items():
         assert bool((value == before[name]).all()), f"{name} changed"
     assert (detector.get_params(), detector.decision_.threshold) == (settings, threshold)
 
 
 @check
-def any_shape_fits(method: type[Detector]) -> None:
+def any_shape_fits(method: Method) -> None:
     """One and three channels, odd and non-square sizes."""
     rng = np.random.default_rng(0)
     for shape in ((19, 33), (33, 19, 3), (64, 21)):
@@ -318,29 +307,27 @@ def any_shape_fits(method: type[Detector]) -> None:
 
 
 @check
-def patches_give_maps(method: type[Detector]) -> None:
+def patches_give_maps(method: Method) -> None:
     """Any method works on overlapping patches, and then has a map, also where patches do not divide the image."""
     if not _scores_images(method):
-        _raises(UsageError, lambda: method(patch="12:5").fit(task_of(method).normal), "patch")
+        _raises(UsageError, lambda: method(patch=(12, 5)).fit(task_of(method).normal), "patch")
         return
     images = task_of(method).normal[:24]
-    detector = method(**_settings(method, epochs=1, size="17x19", patch="12:5")).fit(images)
+    detector = method(**_settings(method, epochs=1, size=(17, 19), patch=(12, 5))).fit(images)
     assert detector.gives_map
     maps = detector.anomaly_map(images[:3])
     assert maps.shape == (3, 17, 19)
     assert np.isfinite(maps).all()
     assert np.isfinite(detector.score(images).scores).all()
-    _raises(UsageError, lambda: method(patch="12:40").fit(images), "patch")
+    _raises(UsageError, lambda: method(patch=(12, 40)).fit(images), "patch")
 
 
 @check
-def features_work(method: type[Detector]) -> None:
+def features_work(method: Method) -> None:
     """Any method works on the feature maps of a local backbone, and the saved model needs the file no more."""
     if not _scores_images(method):
         _raises(UsageError, lambda: method(features="any.onnx").fit(task_of(method).normal), "features")
         return
-    from ..model_file import load
-
     images = task_of(method).normal[:24]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "backbone.onnx"
@@ -350,8 +337,8 @@ def features_work(method: type[Detector]) -> None:
         file.unlink()
         scores = detector.use_engine("torch").score(images).scores
         assert np.isfinite(scores).all()
-        np.testing.assert_array_equal(load(saved, "torch").score(images).scores, scores)
-        exported = load(saved, "onnxruntime").score(images).scores
+        np.testing.assert_array_equal(registry.load(saved, "torch").score(images).scores, scores)
+        exported = registry.load(saved, "onnxruntime").score(images).scores
         assert np.abs(exported - scores).max() <= allowed_difference(detector.calibration_scores_["torch"]) + 1e-6
         if detector.gives_map:
             assert detector.anomaly_map(images[:2]).shape == (2, 24, 20)
@@ -386,7 +373,7 @@ def small_backbone() -> bytes:
 
 
 @check
-def anomalies_teach_or_are_refused(method: type[Detector]) -> None:
+def anomalies_teach_or_are_refused(method: Method) -> None:
     """Labelled anomalies are learnt from, named in the record and raise the figures; or there is a clear error."""
     taught, unseen = task_of(method).unseen[task_of(method).anomalous], task_of(method).unseen
     half = taught[::2]
@@ -401,7 +388,7 @@ def anomalies_teach_or_are_refused(method: type[Detector]) -> None:
 
 
 @check
-def maps_are_sound(method: type[Detector]) -> None:
+def maps_are_sound(method: Method) -> None:
     """Where a method has a map it is finite, float32 and as large as the image; elsewhere there is a clear error."""
     detector, unseen = fitted(method), task_of(method).unseen[:5]
     if not method.has_map:
@@ -417,11 +404,11 @@ def maps_are_sound(method: type[Detector]) -> None:
 
 
 @check
-def explanations_are_sound(method: type[Detector]) -> None:
+def explanations_are_sound(method: Method) -> None:
     """Every explainer says clearly that it does not suit, or gives a finite map of the image's size: the same again
     with the same seed, and with one changed image at a time."""
-    detector = fitted(method)
-    *_, last = prepared_inputs(detector, open_images(task_of(method).unseen[-8:], "score"))
+    model = fitted(method).model_
+    *_, last = model.inputs(open_images(task_of(method).unseen[-8:], "score"))
     image = last.image
     assert image is not None
     quick = {"samples": 40, "segments": 8, "window": 0.5}
@@ -429,23 +416,23 @@ def explanations_are_sound(method: type[Detector]) -> None:
         kind = get_explainer(name)
         settings: dict[str, Any] = {key: value for key, value in quick.items() if key in settings_of(kind)}
         explainer = kind(**settings)
-        reason = explainer.refusal(detector)
+        reason = explainer.refusal(model)
         if reason is not None:
-            _raises(UsageError, lambda explainer=explainer: explainer.check(detector), method.__name__)  # type: ignore[misc]
+            _raises(UsageError, lambda explainer=explainer: explainer.check(model), method.__name__)  # type: ignore[misc]
             continue
-        explainer.check(detector)
-        found = explainer.explain(detector, to_float(image))
+        explainer.check(model)
+        found = explainer.explain(model, to_float(image))
         assert found.map.shape == image.shape[-2:], (name, found.map.shape)
         assert np.isfinite(found.map).all(), name
         assert found.words
-        again = explainer.explain(detector, to_float(image))
+        again = explainer.explain(model, to_float(image))
         np.testing.assert_array_equal(found.map, again.map, err_msg=name)
-        single = kind(**settings, together=1).explain(detector, to_float(image))
+        single = kind(**settings, together=1).explain(model, to_float(image))
         np.testing.assert_allclose(found.map, single.map, atol=1e-3 * max(1.0, float(np.abs(found.map).max())))
 
 
 @check
-def bad_input_is_explained(method: type[Detector]) -> None:
+def bad_input_is_explained(method: Method) -> None:
     """An empty folder, one image, NaN, a wrong channel count, a missing folder, no fit: each a clear error."""
     detector, images = fitted(method), task_of(method).normal
     with tempfile.TemporaryDirectory() as folder:

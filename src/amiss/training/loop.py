@@ -1,4 +1,4 @@
-"""Runs the stages of a detector's training on Lightning: checkpoints, resume, early stopping, devices, precision."""
+"""Runs the stages of a detector's training: the loop is ours, device and precision are Lightning Fabric's."""
 
 from __future__ import annotations
 
@@ -7,29 +7,26 @@ import logging
 import math
 import tempfile
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import pytorch_lightning as lightning
 import torch
+from lightning_fabric import Fabric
 from numpy.typing import NDArray
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch import Generator, Tensor, nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from ..data.clips import Clips
+from ..environment.machine import keep_freed_memory
 from ..errors import TrainingError
-from ..machine import keep_freed_memory
 from ..metrics import Ranking
 from ..progress import Progress
-from .stage import Batch, Computation, Pass, PreparedImages, Stage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from .record import StageRecord
+from .stage import Backbone, Batch, Computation, Held, Player, PreparedImages, Stage, StageContext, no_backbone
 
 
 @dataclass(frozen=True)
@@ -42,6 +39,9 @@ class TrainingData:
         masks: (m, 1, h, w) int8 of the anomalies, see `Batch.masks`.
         validation: labelled images and (n,) bool, True = anomalous, whose AUROC chooses the epoch instead; a choice
             that has seen anomalies, and is recorded as such.
+        backbone: images to feature maps, where there is one.
+        on_features: is what the networks see the feature maps, in the images' place? Otherwise the backbone is handed
+            on as a part.
     """
 
     train: NDArray[Any] | Clips
@@ -49,6 +49,17 @@ class TrainingData:
     anomalies: NDArray[Any] | None = None
     validation: tuple[NDArray[Any], NDArray[np.bool_]] | None = None
     masks: NDArray[np.int8] | None = None
+    backbone: Backbone = no_backbone
+    on_features: bool = False
+
+    @property
+    def features(self) -> Backbone:
+        """The backbone as a part; where it stands in front of everything, there is none left."""
+        return no_backbone if self.on_features else self.backbone
+
+    def given(self, images: NDArray[Any] | Clips, device: torch.device | str) -> PreparedImages:
+        """Some of the images as the networks see them."""
+        return PreparedImages(images, device, self.backbone if self.on_features else no_backbone)
 
 
 @dataclass(frozen=True)
@@ -66,166 +77,221 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A record of each stage (its epochs, the chosen one, the figures of each), and what looked wrong in any."""
+    """A record of each stage, and what looked wrong in any."""
 
-    records: list[dict[str, Any]]
+    records: list[StageRecord]
     warnings: list[str]
 
 
-class _Running(lightning.LightningModule):
-    """One stage as Lightning sees it: the loader only counts steps, every batch follows from seed, epoch and step."""
+@dataclass(frozen=True)
+class _Moving:
+    """A player with its optimizer and learning-rate schedule."""
+
+    player: Player
+    optimizer: Optimizer
+    schedule: LRScheduler | None
+
+
+class _StageRun:
+    """One stage: every batch follows from seed, stage, epoch and step, so a broken run goes on to the same result."""
 
     def __init__(
-        self, networks: nn.ModuleDict, stage: Stage, number: int, data: TrainingData, run: RunSettings, folder: Path
+        self,
+        networks: nn.ModuleDict,
+        stage: Stage,
+        number: int,
+        data: TrainingData,
+        run: RunSettings,
+        folder: Path,
+        fabric: Fabric,
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self.networks = networks
-        self._stage, self._number, self._run, self._data, self._folder = stage, number, run, data, folder
+        self._networks, self._stage, self._number, self._data = networks, stage, number, data
+        self._run, self._folder, self._fabric = run, folder, fabric
         self._batch_size = min(stage.batch_size or run.batch_size, len(data.train))
-        self.steps = stage.steps or max(math.ceil(len(data.train) / self._batch_size), stage.fewest_steps)
-        self._order = torch.empty(0, dtype=torch.int64)
-        self.history: list[dict[str, float]] = []
-        self.best: dict[str, Any] = {"figure": -math.inf, "epoch": 0, "weights": {}}
+        self._steps = stage.steps or max(math.ceil(len(data.train) / self._batch_size), stage.fewest_steps)
+        self._train = data.given(data.train, fabric.device)
+        self._anomalies = None if data.anomalies is None else data.given(data.anomalies, fabric.device)
+        self._moving = [self._made(player) for player in stage.players]
+        self._history: list[dict[str, float]] = []
+        self._best: dict[str, Any] = {"figure": -math.inf, "epoch": 0, "weights": {}}
+        self._without_better = 0  # epochs
+        self._smallest = math.inf  # stop figure, of those that count for the patience
         self._totals: dict[str, float] = {}
         self._counts: dict[str, int] = {}
+
+    def _made(self, player: Player) -> _Moving:
+        optimizer = player.optimizer(list(player.parameters), lr=player.learning_rate)
+        steps = self._steps * self._stage.epochs
+        schedule = None if player.schedule is None else player.schedule.make(optimizer, steps)
+        return _Moving(player, optimizer, schedule)
+
+    def run(self) -> StageRecord:
+        """Train until the stage ends; the chosen weights are then in the networks."""
+        start = time.perf_counter()
+        checkpoint = self._folder / f"stage-{self._number}.ckpt"
+        if self._run.resume and checkpoint.exists():
+            self._restore(_checkpoint(checkpoint))
+        while len(self._history) < self._stage.epochs and not self._stopped_early():
+            epoch = len(self._history)
+            self._train_epoch(epoch)
+            self._end_epoch(epoch)
+            if self._run.work_dir is not None:
+                _save(checkpoint, self._state())
+        self._networks.load_state_dict(self._best["weights"])
+        return StageRecord(
+            stage=self._stage.name,
+            epochs=len(self._history),
+            chosen_epoch=self._best["epoch"],
+            chosen_by=_chosen_by(self._stage, self._data),
+            better=self._stage.better,
+            steps_per_epoch=self._steps,
+            seconds=round(time.perf_counter() - start, 1),
+            figures=self._history,
+        )
+
+    # -- an epoch ------------------------------------------------------------------------------------------------------
 
     def _generator(self, *position: int) -> Generator:
         return _generator(self._run.seed, self._number, *position)
 
-    def _prepared(self, images: NDArray[Any] | Clips) -> PreparedImages:
-        return PreparedImages(images, self.device)
-
-    def train_dataloader(self) -> range:
-        return range(self.steps)
-
-    def configure_optimizers(self) -> Any:
-        optimizers, schedulers = [], []
-        for player in self._stage.players:
-            optimizer = player.optimizer(list(player.parameters), lr=player.learning_rate)
-            optimizers.append(optimizer)
-            if player.schedule is not None:
-                schedule = player.schedule.make(optimizer, self.steps * self._stage.epochs)
-                schedulers.append({"scheduler": schedule, "monitor": "stop"})
-        return optimizers, schedulers
-
-    def on_train_epoch_start(self) -> None:
-        generator = self._generator(self.current_epoch)
+    def _train_epoch(self, epoch: int) -> None:
+        generator = self._generator(epoch)
         torch.manual_seed(generator.initial_seed())  # for layers that draw from the global generator
-        passes = math.ceil(self.steps * self._batch_size / len(self._data.train))
-        orders = [torch.randperm(len(self._data.train), generator=generator) for _ in range(passes)]
-        self._order = torch.cat(orders)
+        passes = math.ceil(self._steps * self._batch_size / len(self._train))
+        order = torch.cat([torch.randperm(len(self._train), generator=generator) for _ in range(passes)])
         self._totals, self._counts = {}, {}
-        self.networks.train(not self._stage.frozen)
+        self._networks.train(not self._stage.frozen)
+        for step in range(self._steps):
+            images = self._train[order[step * self._batch_size : (step + 1) * self._batch_size]]
+            for moving in self._moving:
+                if epoch % moving.player.every_epochs == 0 and step % moving.player.every_steps == 0:
+                    self._move(moving, images, epoch, step)
 
-    def training_step(self, step: int) -> None:
-        begin = step * self._batch_size
-        chosen = self._order[begin : begin + self._batch_size]
-        images = self._prepared(self._data.train)[chosen]
-        optimizers: Any = self.optimizers(use_pl_optimizer=True)
-        schedules = iter(self._schedules())
-        for player, optimizer in zip(self._stage.players, _as_list(optimizers), strict=True):
-            schedule = next(schedules) if player.schedule is not None else None
-            if self.current_epoch % player.every_epochs or step % player.every_steps:
-                continue
-            for move in range(player.moves):
-                generator = self._generator(self.current_epoch, 1 + step, *([move] if move else []))
-                terms = player.terms(Batch(images, generator, *self._draw_anomalies(generator)))
+    def _move(self, moving: _Moving, images: Tensor, epoch: int, step: int) -> None:
+        """A player's steps on one batch."""
+        for move in range(moving.player.moves):
+            generator = self._generator(epoch, 1 + step, *([move] if move else []))
+            with self._fabric.autocast():
+                anomalies = self._draw_anomalies(generator)
+                terms = moving.player.terms(Batch(images, generator, *anomalies, features=self._data.features))
                 if not terms:
                     continue
                 loss = torch.stack(list(terms.values())).sum()
-                self._check(player.name, terms)
-                optimizer.zero_grad()
-                self.manual_backward(loss)
-                optimizer.step()
-            if schedule is not None and player.schedule is not None and player.schedule.per == "step":
-                schedule.step()
+            self._count(moving.player.name, terms, epoch)
+            moving.optimizer.zero_grad()
+            self._fabric.backward(loss)
+            moving.optimizer.step()
+        if moving.schedule is not None and moving.player.schedule is not None and moving.player.schedule.per == "step":
+            moving.schedule.step()
 
     def _draw_anomalies(self, generator: Generator) -> tuple[Tensor | None, Tensor | None]:
         """All labelled anomalies, or a batch of them; one generator for each move keeps other draws as they were."""
-        if self._data.anomalies is None:
+        if self._anomalies is None:
             return None, None
         drawing = torch.Generator().manual_seed(generator.initial_seed() ^ 0x5EED)
-        order = torch.randperm(len(self._data.anomalies), generator=drawing)
-        chosen = order[: self._batch_size]
+        chosen = torch.randperm(len(self._anomalies), generator=drawing)[: self._batch_size]
         given = self._data.masks
-        masks = None if given is None else torch.from_numpy(given[chosen.numpy()]).to(self.device)
-        return self._prepared(self._data.anomalies)[chosen], masks
+        masks = None if given is None else torch.from_numpy(given[chosen.numpy()]).to(self._fabric.device)
+        return self._anomalies[chosen], masks
 
-    def _schedules(self) -> list[Any]:
-        schedules: Any = self.lr_schedulers()
-        return [] if schedules is None else _as_list(schedules)
-
-    def _check(self, player: str, terms: dict[str, Tensor]) -> None:
+    def _count(self, player: str, terms: dict[str, Tensor], epoch: int) -> None:
         for name, term in terms.items():
             value = float(term.detach())
             if not math.isfinite(value):
                 raise TrainingError(
-                    f"the {name} of the {player} became {value} in epoch {self.current_epoch + 1} of stage "
+                    f"the {name} of the {player} became {value} in epoch {epoch + 1} of stage "
                     f"{self._stage.name}; lower learning_rate (a tenth is a good try), or set precision=float32"
                 )
             self._totals[name] = self._totals.get(name, 0.0) + value
             self._counts[name] = self._counts.get(name, 0) + 1
 
-    def on_train_epoch_end(self) -> None:
+    def _end_epoch(self, epoch: int) -> None:
         figures = {name: total / self._counts[name] for name, total in self._totals.items()}
-        self.networks.eval()
+        self._networks.eval()
         with torch.no_grad():
-            figures |= self._measure()
-        self.history.append({"epoch": self.current_epoch + 1, **figures})
+            figures |= self._measure(epoch)
+        self._history.append({"epoch": float(epoch + 1), **figures})
         if "stop" in figures:
-            self.log("stop", torch.tensor(figures["stop"], dtype=torch.float32))
-            for schedule in self._schedules():
-                if isinstance(schedule, ReduceLROnPlateau):
-                    schedule.step(figures["stop"])
-        self._keep_if_best(figures)
+            for moving in self._moving:
+                if isinstance(moving.schedule, ReduceLROnPlateau):
+                    moving.schedule.step(figures["stop"])
+            self._count_without_better(figures["stop"])
+        self._keep_if_best(figures, epoch)
         if self._stage.after_epoch is not None:
-            self._stage.after_epoch(self.current_epoch, self._folder)
+            self._stage.after_epoch(epoch, self._folder)
         shown = [name for name in figures if name in self._totals or name in ("stop", "validation AUROC")]
         detail = ", ".join(f"{name} {figures[name]:.4f}" for name in shown)
-        self._run.progress(self._stage.name, self.current_epoch + 1, self._stage.epochs, detail)
+        self._run.progress(self._stage.name, epoch + 1, self._stage.epochs, detail)
 
-    def _measure(self) -> dict[str, float]:
+    def _measure(self, epoch: int) -> dict[str, float]:
         figures = {}
-        stop = self._prepared(self._data.stop)[:]
+        stop = self._data.given(self._data.stop, self._fabric.device)[:]
         if self._stage.monitor is not None:
-            figures["stop"] = self._stage.monitor(stop, self._generator())
+            figures["stop"] = self._stage.monitor(Held(stop, self._generator(), self._data.features))
         if self._stage.measure is not None:
             figures |= self._stage.measure(stop)
         if self._data.validation is not None and self._stage.monitor is not None:
-            images, anomalous = self._data.validation
-            parts = [self.networks["scorer"](part)["score"] for part in self._prepared(images).batches()]
-            scores = torch.cat(parts).float().cpu().numpy()
-            figures["validation AUROC"] = (
-                float(Ranking(scores, anomalous).auroc()) if np.isfinite(scores).all() else math.nan
-            )
+            figures["validation AUROC"] = self._validated(*self._data.validation)
         for name, figure in figures.items():
             if not math.isfinite(figure):
                 raise TrainingError(
-                    f"the {name} figure became {figure} in epoch {self.current_epoch + 1} of stage {self._stage.name}; "
+                    f"the {name} figure became {figure} in epoch {epoch + 1} of stage {self._stage.name}; "
                     "lower learning_rate (a tenth is a good try), or set precision=float32"
                 )
         return figures
 
-    def _keep_if_best(self, figures: dict[str, float]) -> None:
+    def _validated(self, images: NDArray[Any], anomalous: NDArray[np.bool_]) -> float:
+        given = self._data.given(images, self._fabric.device)
+        scores = torch.cat([self._networks["scorer"](self._data.features(part))["score"] for part in given.batches()])
+        values = scores.float().cpu().numpy()
+        return float(Ranking(values, anomalous).auroc()) if np.isfinite(values).all() else math.nan
+
+    def _count_without_better(self, figure: float) -> None:
+        """An equal figure is no better one."""
+        signed = float(np.float32(figure if self._stage.better == "min" else -figure))
+        self._without_better = 0 if signed < self._smallest else self._without_better + 1
+        self._smallest = min(self._smallest, signed)
+
+    def _stopped_early(self) -> bool:
+        patience = self._stage.patience
+        return patience is not None and self._stage.monitor is not None and self._without_better >= patience
+
+    def _keep_if_best(self, figures: dict[str, float], epoch: int) -> None:
         """Hold the weights of the best epoch; of equal ones the last, which has learnt for longest."""
         if self._stage.keep == "last" or not {"stop", "validation AUROC"} & set(figures):
-            signed = float(self.current_epoch)
+            signed = float(epoch)
         elif "validation AUROC" in figures:
             signed = figures["validation AUROC"]
         else:
             signed = figures["stop"] if self._stage.better == "max" else -figures["stop"]
-        if signed >= self.best["figure"]:
-            state = self.networks.state_dict()
+        if signed >= self._best["figure"]:
+            state = self._networks.state_dict()
             _check_finite(state, self._stage.name)
             weights = {name: value.detach().cpu().clone() for name, value in state.items()}
-            self.best = {"figure": signed, "epoch": self.current_epoch + 1, "weights": weights}
+            self._best = {"figure": signed, "epoch": epoch + 1, "weights": weights}
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["amiss"] = {"history": self.history, "best": self.best}
+    # -- checkpoints ---------------------------------------------------------------------------------------------------
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.history, self.best = checkpoint["amiss"]["history"], checkpoint["amiss"]["best"]
+    def _state(self) -> dict[str, Any]:
+        return {
+            "networks": self._networks.state_dict(),
+            "optimizers": [moving.optimizer.state_dict() for moving in self._moving],
+            "schedules": [moving.schedule.state_dict() for moving in self._moving if moving.schedule is not None],
+            "history": self._history,
+            "best": self._best,
+            "without_better": self._without_better,
+            "smallest": self._smallest,
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self._networks.load_state_dict(state["networks"])
+        for moving, kept in zip(self._moving, state["optimizers"], strict=True):
+            moving.optimizer.load_state_dict(kept)
+        schedules = [moving.schedule for moving in self._moving if moving.schedule is not None]
+        for schedule, kept in zip(schedules, state["schedules"], strict=True):
+            schedule.load_state_dict(kept)
+        self._history, self._best = state["history"], state["best"]
+        self._without_better, self._smallest = state["without_better"], state["smallest"]
 
 
 def run_stages(
@@ -244,7 +310,7 @@ def run_stages(
         stages = [stage for stage in stages if isinstance(stage, Computation) or not stage.needs_anomalies]
     beside = {name: part for stage in stages if isinstance(stage, Stage) for name, part in stage.beside.items()}
     networks = nn.ModuleDict({"scorer": scorer, **beside})
-    records: list[dict[str, Any]] = []
+    records: list[StageRecord] = []
     found: list[str] = []
     with contextlib.ExitStack() as held:
         folder = run.work_dir or Path(held.enter_context(tempfile.TemporaryDirectory(prefix="amiss-")))
@@ -254,26 +320,33 @@ def run_stages(
             else:
                 record = _run_or_restore(networks, stage, number, data, run, folder)
             records.append(record)
-            found += stage.diagnose(record["figures"]) if stage.diagnose is not None else []
+            found += stage.diagnose(record.figures) if stage.diagnose is not None else []
     scorer.to("cpu").eval()
     return Outcome(records, found)
 
 
 def _run_or_restore(
     networks: nn.ModuleDict, stage: Stage, number: int, data: TrainingData, run: RunSettings, folder: Path
-) -> dict[str, Any]:
+) -> StageRecord:
     finished = folder / f"stage-{number}.finished.ckpt"
     if run.resume and finished.exists():
         kept = _checkpoint(finished)
         networks.load_state_dict(kept["weights"])
-        restored: dict[str, Any] = kept["record"]
-        return restored
-    record = _run_stage(networks, stage, number, data, run, folder)
+        return StageRecord.model_validate(kept["record"])
+    with torch.random.fork_rng():
+        fabric = _fabric(run)
+        networks.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types lack it
+        record = _StageRun(networks, stage, number, data, run, folder, fabric).run()
     if run.work_dir is not None:
-        partial = finished.with_suffix(".partial")
-        torch.save({"weights": networks.state_dict(), "record": record}, partial)
-        partial.replace(finished)
+        _save(finished, {"weights": networks.state_dict(), "record": record.model_dump()})
     return record
+
+
+def _fabric(run: RunSettings) -> Fabric:
+    logger = logging.getLogger("lightning_fabric")
+    logger.setLevel(logging.ERROR)  # its banners are for its own users; ours see the progress of the fit
+    precision: Any = "bf16-mixed" if run.precision == "bfloat16" else "32-true"
+    return Fabric(accelerator=run.device, devices=1, precision=precision)
 
 
 def _generator(*position: int) -> Generator:
@@ -288,79 +361,17 @@ def _run_computation(
     data: TrainingData,
     run: RunSettings,
     folder: Path,
-    records: Sequence[dict[str, Any]],
-) -> dict[str, Any]:
+    records: Sequence[StageRecord],
+) -> StageRecord:
     start = time.perf_counter()
     networks.to(run.device).eval()
-    train, stop = (PreparedImages(part, run.device) for part in (data.train, data.stop))
+    train, stop = (data.given(part, run.device) for part in (data.train, data.stop))
     with torch.no_grad(), torch.random.fork_rng():
         generator = _generator(run.seed, number)
         torch.manual_seed(generator.initial_seed())
-        figures = computation.compute(Pass(train, stop, generator, folder, records))
+        figures = computation.compute(StageContext(train, stop, generator, folder, records, data.features))
     run.progress(computation.name, 1, 1, ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
-    return {
-        "stage": computation.name,
-        "epochs": 1,
-        "chosen_epoch": 1,
-        "chosen_by": "no choice",
-        "better": "min",
-        "steps_per_epoch": 1,
-        "seconds": round(time.perf_counter() - start, 1),
-        "figures": [{"epoch": 1, **figures}],
-    }
-
-
-def _run_stage(
-    networks: nn.ModuleDict, stage: Stage, number: int, data: TrainingData, run: RunSettings, folder: Path
-) -> dict[str, Any]:
-    running = _Running(networks, stage, number, data, run, folder).to(memory_format=torch.channels_last)
-    callbacks: list[Callback] = []
-    if stage.patience is not None and stage.monitor is not None:
-        callbacks.append(
-            EarlyStopping("stop", mode=stage.better, patience=stage.patience, check_on_train_epoch_end=True)
-        )
-    checkpoint = None
-    if run.work_dir is not None:
-        name = f"stage-{number}"
-        callbacks.append(
-            ModelCheckpoint(run.work_dir, name, save_on_train_epoch_end=True, enable_version_counter=False)
-        )
-        checkpoint = run.work_dir / f"{name}.ckpt"
-    start = time.perf_counter()
-    with _quiet(), torch.random.fork_rng():
-        trainer = lightning.Trainer(
-            max_epochs=stage.epochs,
-            accelerator="auto" if run.device == "auto" else run.device,
-            devices=1,
-            precision="bf16-mixed" if run.precision == "bfloat16" else "32-true",
-            callbacks=callbacks,
-            logger=False,
-            enable_checkpointing=run.work_dir is not None,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            default_root_dir=run.work_dir,
-        )
-        resume_from = checkpoint if run.resume and checkpoint is not None and checkpoint.exists() else None
-        left = _checkpoint(resume_from) if resume_from is not None else None
-        if left is not None and _had_stopped(left):  # Lightning would go on for another epoch
-            running.on_load_checkpoint(left)
-        else:
-            try:
-                trainer.fit(running, ckpt_path=resume_from, weights_only=True)
-            except SystemExit as error:  # Lightning's answer to Ctrl-C
-                raise KeyboardInterrupt from error
-    networks.load_state_dict(running.best["weights"])
-    return {
-        "stage": stage.name,
-        "epochs": len(running.history),
-        "chosen_epoch": running.best["epoch"],
-        "chosen_by": _chosen_by(stage, data),
-        "better": stage.better,
-        "steps_per_epoch": running.steps,
-        "seconds": round(time.perf_counter() - start, 1),
-        "figures": running.history,
-    }
+    return StageRecord.of_computation(computation.name, time.perf_counter() - start, figures)
 
 
 def _chosen_by(stage: Stage, data: TrainingData) -> str:
@@ -371,18 +382,19 @@ def _chosen_by(stage: Stage, data: TrainingData) -> str:
     return "held-out normals"
 
 
+def _save(path: Path, state: dict[str, Any]) -> None:
+    """Whole, or not at all: a checkpoint that a power failure cuts would cost all that came before it."""
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(path)
+
+
 def _checkpoint(path: Path) -> Any:
     """What a checkpoint holds. Raises `TrainingError` where it is damaged."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch meets cut files with errors of many kinds
         raise TrainingError(f"the checkpoint {path} is damaged; fit again without resume") from error
-
-
-def _had_stopped(checkpoint: dict[str, Any]) -> bool:
-    """Was it the last epoch of a stage that stopped early?"""
-    stoppers = [state for name, state in checkpoint.get("callbacks", {}).items() if name.startswith("EarlyStopping")]
-    return any(state["stopped_epoch"] or state["wait_count"] >= state["patience"] for state in stoppers)
 
 
 def _check_finite(weights: dict[str, Tensor], stage: str) -> None:
@@ -392,25 +404,3 @@ def _check_finite(weights: dict[str, Tensor], stage: str) -> None:
             raise TrainingError(
                 f"{name} is no longer finite after stage {stage}; set precision=float32 or a larger size"
             )
-
-
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Lightning's banners and hints are for its own users; ours see the progress of the fit."""
-    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
-        warnings.filterwarnings("ignore", module="lightning")
-        warnings.filterwarnings("ignore", message=".*_pytree.*")
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

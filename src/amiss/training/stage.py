@@ -14,6 +14,15 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..data.clips import Clips
+from .record import StageRecord
+
+#: A backbone: images (n, c, h, w) to feature maps (n, d, h', w').
+Backbone = Callable[[Tensor], Tensor]
+
+
+def no_backbone(images: Tensor) -> Tensor:
+    """What stands for a backbone where there is none: images stay as they are."""
+    return images
 
 
 @dataclass(frozen=True)
@@ -25,12 +34,29 @@ class Batch:
         generator: of the CPU, seeded by seed, stage, epoch and step, so that a resumed run draws the same numbers.
         anomalies: (m, c, h, w) labelled anomalies, where any were given; all of them, or as many as a batch holds.
         masks: (m, 1, h, w) int8 of the anomalies: 1 where the defect is, 0 elsewhere, -1 everywhere where nobody knows.
+        features: the backbone, for methods that take it as a part.
     """
 
     images: Tensor
     generator: Generator
     anomalies: Tensor | None = None
     masks: Tensor | None = None
+    features: Backbone = no_backbone
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a monitor looks at after each epoch: normal images that nothing was learnt from, never an anomaly.
+
+    Attributes:
+        images: (n, c, h, w) float32 in [0, 1], the stop images on the training device.
+        generator: of the CPU, the same every time.
+        features: the backbone, for methods that take it as a part.
+    """
+
+    images: Tensor
+    generator: Generator
+    features: Backbone = no_backbone
 
 
 @dataclass(frozen=True)
@@ -67,7 +93,7 @@ class Player:
     optimizer: Callable[..., Optimizer] = AdamW
 
 
-Monitor = Callable[[Tensor, Generator], float]
+Monitor = Callable[[Held], float]
 Diagnosis = Callable[[Sequence[Mapping[str, float]]], list[str]]
 
 
@@ -79,8 +105,7 @@ class Stage:
         name: shown in progress and records.
         players: move one after the other on every batch.
         epochs: at most so many.
-        monitor: figure computed on the stop images (n, c, h, w) after each epoch, with a generator that is the same
-            every time; it never sees an anomaly. None where no figure means anything.
+        monitor: figure of the stop images after each epoch. None where no figure means anything.
         better: whether a small or a large figure is good.
         patience: epochs without a better figure after which the stage ends; None never ends early.
         fewest_steps: an epoch passes through few images several times, until it has made so many steps.
@@ -117,10 +142,21 @@ class PreparedImages:
     """Prepared images (n, c, h, w), uint8 or float32 in [0, 1], given out as float32 on the training device.
 
     So are clips, (n, t, c, h, w), which are cut when they are asked for.
+
+    Args:
+        images: all of them.
+        device: where they are given out.
+        features: what is given out in the images' place: their feature maps, computed when they are asked for.
     """
 
-    def __init__(self, images: NDArray[Any] | Tensor | Clips, device: torch.device | str = "cpu") -> None:
-        self._images, self._device = images if isinstance(images, Clips) else torch.as_tensor(images), device
+    def __init__(
+        self,
+        images: NDArray[Any] | Tensor | Clips,
+        device: torch.device | str = "cpu",
+        features: Backbone = no_backbone,
+    ) -> None:
+        self._images = images if isinstance(images, Clips) else torch.as_tensor(images)
+        self._device, self._features = device, features
 
     def __len__(self) -> int:
         return len(self._images)
@@ -129,7 +165,9 @@ class PreparedImages:
         found = self._images[chosen]
         images = (found if isinstance(found, Tensor) else torch.from_numpy(found)).to(self._device)
         images = images.float() / 255 if images.dtype == torch.uint8 else images
-        return images if images.dim() > 4 else images.contiguous(memory_format=torch.channels_last)
+        if images.dim() > 4:
+            return images
+        return self._features(images).contiguous(memory_format=torch.channels_last)
 
     def batches(self, size: int = 256) -> Iterator[Tensor]:
         """All images in order, `size` at a time."""
@@ -138,7 +176,7 @@ class PreparedImages:
 
 
 @dataclass(frozen=True)
-class Pass:
+class StageContext:
     """What a computation may look at.
 
     Attributes:
@@ -146,13 +184,15 @@ class Pass:
         generator: of the CPU, seeded by seed and stage.
         folder: what `Stage.after_epoch` has written.
         records: of the stages before.
+        features: the backbone, for methods that take it as a part.
     """
 
     train: PreparedImages
     stop: PreparedImages
     generator: Generator
     folder: Path
-    records: Sequence[Mapping[str, Any]]
+    records: Sequence[StageRecord]
+    features: Backbone = no_backbone
 
 
 @dataclass(frozen=True)
@@ -161,10 +201,10 @@ class Computation:
 
     Attributes:
         name: shown in progress and records.
-        compute: pass -> figures for the record, perhaps none.
+        compute: context -> figures for the record, perhaps none.
         diagnose: as in `Stage`.
     """
 
     name: str
-    compute: Callable[[Pass], dict[str, float]]
+    compute: Callable[[StageContext], dict[str, float]]
     diagnose: Diagnosis | None = None

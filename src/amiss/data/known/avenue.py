@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amiss import versions
 from amiss.data.collection import Collection, Item
 from amiss.data.decode import check_pixels
 from amiss.data.known.base import KnownSet
 from amiss.data.video import Chained, frames_of
+from amiss.environment import versions
 from amiss.errors import DataError
 
 

@@ -5,6 +5,7 @@ Read from the official binary version, packed or unpacked, or else from a lossy 
 
 from __future__ import annotations
 
+import tarfile
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -90,8 +91,7 @@ def _read_archive(path: Path, split: str) -> dict[str, bytes]:
 
 def _read_members(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
     """The wanted files of a packed archive by name; nothing is written to the disk."""
-    import lzma
-    import tarfile
+    import lzma  # some builds of Python lack it
 
     members: dict[str, bytes] = {}
     try:

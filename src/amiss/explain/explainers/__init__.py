@@ -1,0 +1,1 @@
+"""The explainers: one file each. The registry name is the file's name; nothing else needs editing to add one."""

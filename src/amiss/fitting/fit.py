@@ -1,0 +1,128 @@
+"""A fit, as one page of steps."""
+
+from __future__ import annotations
+
+import datetime
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import training
+from ..data import Collection, Images
+from ..data.inputs import stacked_inputs
+from ..engines import batch_size
+from ..environment import versions
+from ..errors import DataError, DegenerateTrainingWarning, UsageError
+from ..model.calibrated import calibrate
+from ..model.fitted import FittedModel
+from ..model.manifest import Part, Record, SplitFacts
+from ..progress import Progress, silent
+from ..recipe.recipe import Recipe, with_backbone
+from .discard import without_strangest
+from .prepare import digest_of, open_normal, prepare
+
+if TYPE_CHECKING:
+    from ..recipe.context import FitContext, Trained
+
+#: Normal images that a model file holds for explanations.
+_REFERENCES = 16
+#: Saving needs the last three; they must not be missed after hours of training.
+NEEDS = ("torch", "lightning_fabric", "onnx", "onnxscript", "safetensors")
+_LEARNERS = "try the method adnl, or an autoencoder with negative=bounded"
+
+
+def fit(
+    recipe: Recipe[Any],
+    x: Images,
+    *,
+    anomalies: Images | None = None,
+    validation: Images | None = None,
+    work_dir: Path | None = None,
+    resume: bool = False,
+    progress: Progress = silent,
+) -> FittedModel:
+    """Learn what normal images look like; see `amiss.detectors.detector.Detector.fit`, which passes all of it on."""
+    _check(recipe, anomalies, validation)
+    collection = open_normal(x)
+    context = prepare(recipe, collection, anomalies, validation, work_dir, resume, progress)
+    if context.stack.unreadable and isinstance(x, np.ndarray):
+        raise DataError(context.stack.unreadable[0][1])
+    context, discarded = without_strangest(recipe, context)
+    trained = recipe.train(context)
+    shape, stack, splits = context.preprocessing.shape, context.stack, context.splits
+    scorer = with_backbone(trained.head, context.backbone, shape)
+    inputs = stacked_inputs(stack, splits.calibrate, recipe.clip_length)
+    size = batch_size(inputs.shape[1:], recipe.patch)
+    model = FittedModel(
+        method=recipe.facts(),
+        settings=recipe.settings_as_text(),
+        preprocessing=context.preprocessing,
+        calibration=calibrate(scorer, inputs, size, recipe.device, recipe.false_alarm_rate),
+        false_alarm_rate=recipe.false_alarm_rate,
+        record=_record(collection, context, discarded, trained),
+        reference=stack.images[splits.train[:_REFERENCES]],
+        scorer=scorer,
+        backbone=None if context.backbone is None else context.backbone.backbone.graph,
+        device=recipe.device,
+    )
+    for sentence in trained.warnings:
+        warnings.warn(sentence, DegenerateTrainingWarning, stacklevel=3)
+    return model
+
+
+def _check(recipe: Recipe[Any], anomalies: Images | None, validation: Images | None) -> None:
+    recipe.check()
+    name = type(recipe).__name__
+    if recipe.clip_length > 1 and validation is not None:
+        raise UsageError(f"{name} sees clips, and labelled validation is of single images")
+    if anomalies is not None and not recipe.learns_from_anomalies():
+        raise UsageError(f"{name} with these settings does not learn from anomalies; {_LEARNERS}")
+    versions.require("train", f"fitting {name}", *NEEDS)
+    training.choose.training_device(recipe.device)
+
+
+def _record(collection: Collection, context: FitContext, discarded: NDArray[np.int64], trained: Trained) -> Record:
+    stack, splits, labelled = context.stack, context.splits, context.labelled
+    notes = [*collection.notes, *labelled.notes, *trained.warnings]
+    if stack.unreadable:
+        name, reason = stack.unreadable[0]
+        notes.append(f"{len(stack.unreadable)} unreadable file(s) were left out; the first, {name}: {reason}")
+    names = [item.name for item in stack.items]
+    if len(discarded):
+        notes.append(
+            f"{len(discarded)} training images, the strangest, were left out; the first: {names[discarded[0]]}"
+        )
+    related = stack.groups or [item.group for item in stack.items]
+    groups = {related[index] or stack.digests[index] for index in splits.calibrate}
+    few_groups = len(groups) if len(groups) < len(splits.calibrate) else None
+
+    def part(indices: NDArray[np.int64], named: bool = False, groups: int | None = None) -> Part:
+        digests = [stack.digests[index] for index in indices]
+        return part_of(digests, [names[index] for index in indices] if named else None, groups)
+
+    facts = SplitFacts(
+        train=part(splits.train),
+        stop=part(splits.stop),
+        calibrate=part(splits.calibrate, named=True, groups=few_groups),
+        source=collection.title,
+        video=True if collection.of_video else None,
+        labelled=part_of(labelled.digests) if labelled.digests else None,
+        discarded=part(discarded, named=True) if len(discarded) else None,
+    )
+    return Record(
+        splits=facts,
+        training=trained.record,
+        notes=notes,
+        fitted_on=datetime.date.today().isoformat(),
+        versions=versions.installed(),
+    )
+
+
+def part_of(digests: Sequence[str], names: Sequence[str] | None = None, groups: int | None = None) -> Part:
+    """What the record says of one part of the images."""
+    kept = None if names is None else list(names)
+    return Part(count=len(digests), digest=digest_of(digests), images=list(digests), names=kept, groups=groups)

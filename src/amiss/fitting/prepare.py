@@ -1,0 +1,149 @@
+"""The images of a fit: opened, prepared, divided."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import networks
+from ..data import Collection, Images, open_images
+from ..data.clips import blocks, runs, video_of
+from ..data.labelled import Labelled
+from ..data.preprocessing import Preprocessing, infer_preprocessing, to_float
+from ..data.splits import Splits, split_normals
+from ..data.stack import Stack, load_stack, sample_pixels
+from ..environment.files import make_folder
+from ..errors import DataError, TrainingError
+from ..lazy import torch
+from ..progress import Progress
+from ..recipe.context import FitContext
+from ..recipe.recipe import Recipe
+
+if TYPE_CHECKING:
+    from ..networks.backbone import Backbone, Features
+
+#: So many images tell colour and size; with size=native all must share one, so all are looked at.
+_SAMPLES = 64
+#: Images that tell the scale of a backbone's features, and images that it sees at once.
+_SCALED_BY, _TOGETHER = 256, 32
+
+
+def open_normal(x: Images) -> Collection:
+    """The normal images to learn from. Raises `DataError` where there are none."""
+    collection = open_images(x, "fit").normal
+    if not len(collection):
+        raise DataError(f"{collection.title} holds no normal image; nothing can be learnt from it")
+    return collection
+
+
+def prepare(
+    recipe: Recipe[Any],
+    collection: Collection,
+    anomalies: Images | None,
+    validation: Images | None,
+    work_dir: Path | None,
+    resume: bool,
+    progress: Progress,
+) -> FitContext:
+    """Everything that training may use.
+
+    Raises:
+        DataError: images that cannot be read, or too few.
+        UsageError: a backbone that cannot be used.
+        TrainingError: `work_dir` was left by a fit with other images or settings.
+    """
+    backbone = None if recipe.features is None else networks.backbone.Backbone.read(recipe.features)
+    preprocessing = _preprocessing(recipe, collection, backbone)
+    stack = load_stack(collection, preprocessing, progress)
+    stack, splits = _divided(recipe, stack)
+    labelled = Labelled.load(anomalies, validation, preprocessing, stack.digests, progress)
+    features = None
+    if backbone is not None:
+        features = _scaled(networks.backbone.Features(backbone, preprocessing.shape), stack.images[splits.train])
+    context = FitContext(preprocessing, stack, splits, labelled, features, work_dir, resume, progress)
+    if work_dir is not None:
+        _claim(recipe, context, work_dir)
+    return context
+
+
+def _preprocessing(recipe: Recipe[Any], collection: Collection, backbone: Backbone | None) -> Preprocessing:
+    samples = sample_pixels(collection, len(collection) if recipe.size == "native" else _SAMPLES)
+    first = next(samples, None)
+    if first is None:
+        load_stack(collection[:1], Preprocessing("rgb", 32, 32))  # raises with the reason
+        raise DataError(f"no image of {collection.title} could be read")
+    aspect: Literal["stretch", "keep"] = "keep" if recipe.aspect == "keep" else "stretch"
+    found = infer_preprocessing(itertools.chain([first], samples), recipe.size, aspect)
+    if backbone is None or recipe.size != "auto":
+        return found
+    height, width = backbone.suitable(found.height, found.width)
+    return Preprocessing(found.colour, height, width, found.aspect)
+
+
+def _divided(recipe: Recipe[Any], stack: Stack) -> tuple[Stack, Splits]:
+    """The stack, told which frames follow each other, and its three parts."""
+    groups: list[str | None] = [item.group for item in stack.items]
+    if recipe.clip_length > 1 or any(item.video for item in stack.items):
+        groups = list(blocks([video_of(item) for item in stack.items]))
+        stack = dataclasses.replace(stack, groups=groups, firsts=runs(stack.items, groups))
+    splits = split_normals(groups, stack.digests, recipe.seed)
+    if recipe.clip_length == 1:
+        splits = dataclasses.replace(splits, calibrate=_without_copies(splits.calibrate, stack.digests))
+    return stack, splits
+
+
+def _without_copies(indices: NDArray[np.int64], digests: Sequence[str]) -> NDArray[np.int64]:
+    """The first of every set of equal images: copies would count as evidence that they are not."""
+    _, first = np.unique([digests[index] for index in indices], return_index=True)
+    return indices[np.sort(first)]
+
+
+def _scaled(features: Features, images: NDArray[Any]) -> Features:
+    some = torch.from_numpy(to_float(images[:: max(1, len(images) // _SCALED_BY)]))
+    with torch.no_grad():
+        features.fit_scale(torch.split(some, _TOGETHER))
+    return features
+
+
+def _claim(recipe: Recipe[Any], context: FitContext, work_dir: Path) -> None:
+    """Checkpoints of other data or settings are never continued."""
+    stack, backbone = context.stack, context.backbone
+    claim = {
+        "method": type(recipe).__name__,
+        "settings": recipe.settings_as_text(),
+        "preprocessing": context.preprocessing.to_dict(),
+        "backbone": None if backbone is None else hashlib.sha256(backbone.backbone.graph).hexdigest(),
+        "images": digest_of(
+            [f"{digest} {item.group}" for digest, item in zip(stack.digests, stack.items, strict=True)]
+        ),
+        "anomalies": None if context.labelled.anomalies is None else len(context.labelled.anomalies),
+        "labelled": digest_of(context.labelled.digests),
+    }
+    path = work_dir / "run.json"
+    if context.resume and path.exists():
+        try:
+            same = json.loads(path.read_text(encoding="utf-8")) == json.loads(json.dumps(claim))
+        except ValueError:
+            same = False  # cut by a power failure
+        if not same:
+            raise TrainingError(
+                f"{work_dir} was left by a fit with other images or settings; repeat them, or fit without resume"
+            )
+        return
+    make_folder(work_dir)
+    for old in work_dir.rglob("stage-*"):  # members of a panel have folders of their own
+        old.unlink()
+    path.write_text(json.dumps(claim), encoding="utf-8")
+
+
+def digest_of(digests: Sequence[str]) -> str:
+    """One digest for a set of images, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()

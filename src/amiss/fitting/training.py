@@ -1,0 +1,78 @@
+"""Training one method: its stages, on the parts of the images that may be learnt from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import training
+from ..data.clips import training_clips
+from ..data.patches import cut_patches, foreground_patches
+from ..data.stack import Stack
+from ..errors import UsageError
+from ..lazy import torch
+from ..recipe.context import FitContext, Trained
+from ..recipe.recipe import Recipe
+
+#: Clips that choose the epoch; many more tell no more.
+_STOP_CLIPS = 256
+
+
+def train(recipe: Recipe[Any], context: FitContext) -> Trained:
+    """Build a method's scorer and run its stages; the calibration part is not looked at.
+
+    Raises:
+        TrainingError: a loss that is not finite.
+        UsageError: labelled anomalies where patches are learnt.
+    """
+    data = _training_data(recipe, context)
+    shape = context.preprocessing.shape
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        scorer = recipe.build(*recipe.built_for(shape, context.backbone))
+        stages = recipe.stages(scorer)
+    device = training.choose.training_device(recipe.device)
+    precision = training.choose.training_precision(recipe.precision, device, scorer)
+    run = training.loop.RunSettings(
+        recipe.seed, recipe.batch_size, device, precision, context.work_dir, context.resume, context.progress
+    )
+    outcome = training.loop.run_stages(scorer, stages, data, run)
+    record = training.record.TrainingRecord(device=device, precision=precision, stages=outcome.records)
+    return Trained(recipe.over_patches(recipe.finish(scorer), shape), record, outcome.warnings)
+
+
+def _training_data(recipe: Recipe[Any], context: FitContext) -> training.loop.TrainingData:
+    stack, splits, labelled = context.stack, context.splits, context.labelled
+    if recipe.clip_length > 1:
+        assert stack.firsts is not None  # frames of videos always have them
+        frames, length = (stack.images, stack.firsts), recipe.training_length()
+        return training.loop.TrainingData(
+            training_clips(*frames, splits.train, length, recipe.clip_strides()),
+            training_clips(*frames, splits.stop, length, most=_STOP_CLIPS),
+        )
+    train, stop = stack.images[splits.train], stack.images[splits.stop]
+    if recipe.patch is not None:
+        if labelled.anomalies is not None or labelled.validation is not None:
+            raise UsageError("patches of labelled anomalies are mostly normal; set patch=none to use anomalies")
+        train, stop = (_patches(recipe, recipe.patch, stack, part) for part in (splits.train, splits.stop))
+    return training.loop.TrainingData(
+        train,
+        stop,
+        labelled.anomalies,
+        labelled.validation,
+        labelled.masks,
+        training.stage.no_backbone if context.backbone is None else context.backbone,
+        on_features=not recipe.takes_backbone,
+    )
+
+
+def _patches(recipe: Recipe[Any], patch: tuple[int, int], stack: Stack, indices: NDArray[np.int64]) -> NDArray[Any]:
+    images = stack.images[indices]
+    if not recipe.foreground:
+        return cut_patches(images, *patch, recipe.seed)
+    if stack.firsts is None:
+        raise UsageError("foreground is what differs from frame to frame: it needs video; set foreground=0")
+    chosen = foreground_patches(images, stack.firsts[indices], *patch, recipe.foreground)
+    return cut_patches(images, *patch, recipe.seed, chosen)

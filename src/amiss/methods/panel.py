@@ -1,0 +1,210 @@
+"""Several detectors that see different things, fused into one: the default."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import anomalies, networks, registry, training
+from ..anomalies.kinds import LOCAL, VARIATIONS, whole_kinds
+from ..data.preprocessing import to_float
+from ..detectors.detector import Detector
+from ..errors import UsageError
+from ..lazy import torch
+from ..metrics import Ranking
+from ..recipe.context import FitContext, Trained
+from ..settings import Words, parse_settings, setting
+
+if TYPE_CHECKING:
+    from ..networks.backbone import Features
+    from ..networks.fusion import FusedScorer
+
+#: Created anomalies of each sort by which members are weighed; few stop images are used several times.
+_FEWEST_PROBES, _MOST_PROBES = 200, 500
+#: Images that the members see at once.
+_TOGETHER = 32
+#: What members are given of the panel's own settings.
+_SHARED = ("seed", "size", "aspect", "features", "patch", "patch_score", "patch_top", "device", "precision")
+
+
+@dataclass(kw_only=True, eq=False)
+class Panel(Detector["FusedScorer"]):
+    """Fits several methods on the same images and adds up their scores, scaled and weighed on the stop part.
+
+    A member's score counts in deviations from its mean on normal images that nobody has learnt from, times its weight:
+    how well it tells such images from anomalies created out of them, whole ones as in ADACL and local ones. With A the
+    mean of both AUROCs above chance, from 0 to 1, the weight is proportional to A squared. No real anomaly is seen. The
+    calibration part sees the sum alone, so the promise holds for it as for any other score.
+
+    >>> Panel(members="knn,pca").get_params()["members"]
+    ('knn', 'pca')
+    """
+
+    title: ClassVar[str] = "A panel of complementary methods"
+    paper: ClassVar[str] = "amiss's own"
+    family: ClassVar[str] = "several together"
+    good_for: ClassVar[str] = "images of which you do not know yet what will be amiss; the default of amiss fit"
+    has_map: ClassVar[bool] = True
+    takes_backbone: ClassVar[bool] = True
+
+    members: tuple[str, ...] = setting(
+        ("located_adacl", "adacl", "pca", "knn"), "methods that are fitted, with commas between", kind=Words()
+    )
+    epochs: int = setting(0, "most epochs of every member; 0 leaves each its own", low=0)
+    vary: tuple[str, ...] = setting(
+        (),
+        "how normal images vary, for members that take it: rotate, shift, flip, light, with commas between; or none",
+        kind=Words(VARIATIONS),
+    )
+    told: tuple[str, ...] = setting(
+        (),
+        "settings of single members, METHOD.KEY=VALUE with semicolons between; or none",
+        kind=Words(divider=";"),
+    )
+
+    @classmethod
+    def quick_settings(cls) -> dict[str, Any]:
+        return {"told": ("located_adacl.steps=25",)}
+
+    def check(self) -> None:
+        super().check()
+        unknown = [name for name in self.members if name not in registry.method_names() or name == "panel"]
+        if unknown:
+            raise UsageError(f"members knows no method {unknown[0]!r}; see: amiss methods")
+        if len(set(self.members)) < len(self.members):
+            raise UsageError(f"members names a method twice: {','.join(self.members)}")
+        for member in self.member_recipes().values():
+            member.check()
+
+    def learns_from_anomalies(self) -> bool:
+        return any(member.learns_from_anomalies() for member in self.member_recipes().values())
+
+    @property
+    def gives_map(self) -> bool:
+        return any(member.gives_map for member in self.member_recipes().values())
+
+    def member_facts(self) -> list[dict[str, Any]]:
+        """See `TrainingRecord.members`. Raises `NotFittedError` where nothing has been learnt."""
+        return self.require_fitted().record.training.members()
+
+    def member_recipes(self) -> dict[str, Detector[Any]]:
+        """The members, unfitted, with the panel's settings and their own.
+
+        Raises:
+            UsageError: a part of `told` that is not understood.
+        """
+        told: dict[str, list[str]] = {name: [] for name in self.members}
+        for pair in self.told:
+            name, dot, rest = pair.partition(".")
+            if not dot or name not in told:
+                known = ",".join(self.members)
+                raise UsageError(f"told={pair} is not understood; write METHOD.KEY=VALUE, of: {known}")
+            told[name].append(rest)
+        members = {}
+        for name, pairs in told.items():
+            kind = registry.get_method(name)
+            shared = {each: getattr(self, each) for each in _SHARED} | kind.varied_settings(self.vary)
+            shared |= {"epochs": self.epochs} if self.epochs else {}
+            members[name] = kind(**shared | parse_settings(kind, pairs))
+        return members
+
+    # -- the scorer ----------------------------------------------------------------------------------------------------
+
+    def build(self, shape: tuple[int, int, int], backbone: Features | None = None) -> FusedScorer:
+        heads = {name: member.head(shape, backbone) for name, member in self.member_recipes().items()}
+        return networks.fusion.FusedScorer(heads)
+
+    def built_for(
+        self, shape: tuple[int, int, int], backbone: Features | None
+    ) -> tuple[tuple[int, int, int], Features | None]:
+        return shape, backbone  # members cut patches themselves
+
+    def over_patches(self, inner: torch.nn.Module, shape: tuple[int, int, int]) -> torch.nn.Module:
+        return inner  # as above
+
+    # -- training ------------------------------------------------------------------------------------------------------
+
+    def train(self, context: FitContext) -> Trained:
+        heads: dict[str, torch.nn.Module] = {}
+        stages: list[training.record.StageRecord] = []
+        trained: list[Trained] = []
+        for name, member in self.member_recipes().items():
+            found = member.train(_for_member(member, context.within(name)))
+            trained.append(found)
+            heads[name] = found.head
+            stages += [stage.model_copy(update={"stage": f"{name}: {stage.stage}"}) for stage in found.record.stages]
+        fused = networks.fusion.FusedScorer(heads).eval()
+        start = time.perf_counter()
+        figures = self._fuse(fused, context)
+        seconds = time.perf_counter() - start
+        rounded = {name: round(value, 3) for name, value in figures.items()}
+        record = training.record.TrainingRecord(
+            device=trained[0].record.device,
+            precision=", ".join(sorted({each.record.precision for each in trained})),
+            stages=[*stages, training.record.StageRecord.of_computation("fuse", seconds, rounded)],
+        )
+        named = zip(heads, trained, strict=True)
+        return Trained(fused, record, [f"{name}: {sentence}" for name, each in named for sentence in each.warnings])
+
+    def _fuse(self, fused: FusedScorer, context: FitContext) -> dict[str, float]:
+        """Scale and weigh the members on stop images; their weights, and shares in how much the sum varies there."""
+        images = context.stack.images[context.splits.stop]
+        normal = _outputs(fused, images, context.backbone)
+        fused.fit_scale(normal)
+        skill = [_skill(normal, _outputs(fused, probes, context.backbone)) for probes in self._probes(images)]
+        fused.set_weights(torch.tensor(skill).mean(dim=0).square())
+        scaled = fused.scaled(normal, "score").double()
+        total = scaled.sum(dim=0)
+        together = ((scaled - scaled.mean(dim=1, keepdim=True)) * (total - total.mean())).mean(dim=1)
+        shares = together / together.sum().clamp(min=1e-12)
+        weights = {
+            f"weight of {name}": float(each)
+            for name, each in zip(fused.members, fused.get_buffer("weight"), strict=True)
+        }
+        return weights | {f"share of {name}": float(each) for name, each in zip(fused.members, shares, strict=True)}
+
+    def _probes(self, images: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """Created anomalies of both sorts: of the whole image (as in ADACL), and local ones."""
+        generator = torch.Generator().manual_seed(self.seed)
+        chosen = torch.arange(max(_FEWEST_PROBES, min(len(images), _MOST_PROBES))) % len(images)
+        repeated = torch.from_numpy(to_float(images[chosen.numpy()]))
+        whole = anomalies.created.create_anomalies(repeated, generator, whole_kinds(self.vary))
+        local, changed = anomalies.local.LocalAnomalies(LOCAL, ("hard", "soft")).create(repeated, generator)
+        visible = changed.flatten(1).any(dim=1)
+        return [part.numpy() for part in (whole, local[visible]) if len(part)]
+
+
+def _for_member(member: Detector[Any], context: FitContext) -> FitContext:
+    """Labelled anomalies are for those who can learn from them."""
+    if member.learns_from_anomalies():
+        return context
+    return dataclasses.replace(context, labelled=dataclasses.replace(context.labelled, anomalies=None))
+
+
+def _outputs(fused: FusedScorer, images: NDArray[Any], backbone: Features | None) -> list[dict[str, torch.Tensor]]:
+    """What each member makes of prepared images (n, c, h, w): `score` (n,) and perhaps `map` (n, h, w)."""
+    parts = []
+    with torch.no_grad():
+        for begin in range(0, len(images), _TOGETHER):
+            part = torch.from_numpy(to_float(images[begin : begin + _TOGETHER]))
+            parts.append(fused.member_outputs(part if backbone is None else backbone(part)))
+    return [
+        {what: torch.cat([part[number][what] for part in parts]) for what in parts[0][number]}
+        for number in range(len(fused.members))
+    ]
+
+
+def _skill(normal: Sequence[dict[str, torch.Tensor]], created: Sequence[dict[str, torch.Tensor]]) -> list[float]:
+    """Of each member how far its AUROC of created anomalies against normal images is above chance, from 0 to 1."""
+    found = []
+    for good, bad in zip(normal, created, strict=True):
+        scores = np.concatenate([good["score"].numpy(), bad["score"].numpy()])
+        labels = np.arange(len(scores)) >= len(good["score"])
+        found.append(max(0.0, 2 * float(Ranking(scores, labels).auroc()) - 1))
+    return found

@@ -1,0 +1,74 @@
+"""The scores of held-out normal images, on every engine: what a fitted model decides by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import engines
+from ..calibration import MapScale
+from ..data.clips import Clips
+from ..data.preprocessing import to_float
+from ..engines import Engine, run_batches
+from ..environment import versions
+from .manifest import PrecisionChoice
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What held-out normal images tell.
+
+    Attributes:
+        scores: of each, sorted, float32 (n,), by the name of the engine; `torch` is always there.
+        map_scale: on which maps are shown, where there are any.
+        precision: the fastest that keeps the scores.
+        inputs: the images, or clips, themselves (n, ...), as long as some engine may still have to be calibrated; they
+            are no part of the model file.
+    """
+
+    scores: Mapping[str, NDArray[np.float32]]
+    map_scale: MapScale | None
+    precision: PrecisionChoice
+    inputs: NDArray[Any] | Clips | None = None
+
+    def of(self, engine: str) -> NDArray[np.float32]:
+        """The scores on an engine; those of torch in float32 where it has none of its own."""
+        return self.scores.get(engine, self.scores["torch"])
+
+    def with_engine(self, engine: Engine, batch_size: int) -> Calibration:
+        """With scores of another engine; the inputs must still be there."""
+        assert self.inputs is not None
+        scores = np.sort(run_batches(engine, self.inputs, batch_size).scores)
+        return replace(self, scores={**self.scores, engine.name: scores})
+
+
+def calibrate(
+    scorer: nn.Module, inputs: NDArray[Any] | Clips, batch_size: int, device: str, false_alarm_rate: float
+) -> Calibration:
+    """Score held-out normal images on torch, in float32 and in the precision chosen for this machine.
+
+    Args:
+        scorer: maps inputs to `score` and perhaps `map`.
+        inputs: (n, c, h, w), or clips, prepared; nothing was learnt from them.
+        batch_size: inputs scored together.
+        device: auto, cpu, cuda or mps.
+        false_alarm_rate: sets the scale of maps.
+    """
+    output = run_batches(engines.torch_engine.TorchEngine(scorer, "float32", device), inputs, batch_size)
+    scores = np.sort(output.scores)
+    scale = None if output.maps is None else MapScale.of(output.maps, false_alarm_rate)
+    chosen = engines.torch_engine.choose_precision(scorer, to_float(inputs[:batch_size]), scores, device)
+    precision = PrecisionChoice(machine=versions.machine(), precision=chosen)
+    found = Calibration({"torch": scores}, scale, precision, inputs)
+    return (
+        found
+        if chosen == "float32"
+        else found.with_engine(engines.torch_engine.TorchEngine(scorer, chosen, device), batch_size)
+    )

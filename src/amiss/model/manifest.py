@@ -1,0 +1,115 @@
+"""The manifest of a model file, as a schema: what is not of it is refused before anything is made of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ..training.record import StageRecord, Strict, TrainingRecord
+
+#: Raised when a file of this version can no longer be read by older ones.
+FORMAT_VERSION = 1
+
+
+class PreprocessingFacts(Strict):
+    """See `amiss.data.preprocessing.Preprocessing`."""
+
+    colour: Literal["gray", "rgb"]
+    height: int = Field(ge=1, le=1 << 15)
+    width: int = Field(ge=1, le=1 << 15)
+    aspect: Literal["stretch", "keep"] = "stretch"
+    resize: str
+    scale: str
+
+
+class Part(Strict):
+    """One part of the images: how many, one digest for all, the digest of each, names where they are kept,
+    and the number of groups where the images are related."""
+
+    count: int = Field(ge=0)
+    digest: str
+    images: list[str]
+    names: list[str] | None = None
+    groups: int | None = Field(default=None, ge=1)
+
+
+class SplitFacts(Strict):
+    """What was used for what; `video`: the images are frames of videos."""
+
+    train: Part
+    stop: Part
+    calibrate: Part
+    source: str
+    video: bool | None = None
+    labelled: Part | None = None
+    discarded: Part | None = None
+
+    def used(self) -> set[str]:
+        """Digests of all images that any part holds."""
+        parts = (self.train, self.stop, self.calibrate, self.labelled, self.discarded)
+        return {digest for part in parts if part is not None for digest in part.images}
+
+
+class ScaleFacts(Strict):
+    """See `amiss.calibration.MapScale`."""
+
+    floor: float
+    threshold: float
+
+
+class PrecisionChoice(Strict):
+    """The fastest precision that keeps the scores, and the machine on which it was found."""
+
+    machine: str
+    precision: Literal["float32", "bfloat16"]
+
+
+class LessonFacts(Strict):
+    """What a model in service was taught: how many images of each label, and what that did to those kept aside."""
+
+    date: str
+    form: str
+    normal: int
+    anomalous: int
+    kept_aside: int
+    before: dict[str, float | None]
+    after: dict[str, float | None]
+    stage: StageRecord
+
+
+class Record(Strict):
+    """How a model came to be."""
+
+    splits: SplitFacts
+    training: TrainingRecord
+    lessons: list[LessonFacts] = Field(default_factory=list)
+    notes: list[str]
+    fitted_on: str
+    versions: dict[str, str]
+
+
+class Manifest(Strict):
+    """All that a model file says about itself; `sha256` holds the digest of every other part."""
+
+    format: Literal["amiss model"]
+    format_version: int = Field(ge=1, le=FORMAT_VERSION)
+    method: str
+    settings: dict[str, Any]
+    preprocessing: PreprocessingFacts
+    splits: SplitFacts
+    calibration: dict[str, Annotated[list[float], Field(min_length=1)]]
+    false_alarm_rate: float = Field(gt=0, lt=1)
+    map_scale: ScaleFacts | None
+    precision_choice: PrecisionChoice
+    training: TrainingRecord
+    lessons: list[LessonFacts] = Field(default_factory=list)
+    notes: list[str]
+    fitted_on: str
+    versions: dict[str, str]
+    sha256: dict[str, str]
+    graphs: list[str]
+
+    def record(self) -> Record:
+        """How the model came to be."""
+        return Record(**{name: getattr(self, name) for name in Record.model_fields})

@@ -1,0 +1,62 @@
+"""Several scorers as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+class FusedScorer(nn.Module):
+    """Scorer: the weighted sum of its members' scores, each scaled by its scores of normal images.
+
+    A member's score counts in deviations from its mean on normal images (`fit_scale`), times its weight
+    (`set_weights`). `map`: the same of the members that have one, scaled by the pixels of their maps.
+
+    Args:
+        members: scorers by name.
+
+    Shape: (n, c, h, w) to `score` (n,) and, where a member has one, `map` (n, h, w).
+    """
+
+    def __init__(self, members: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleDict(members)
+        for what in ("score", "map"):
+            self.register_buffer(f"{what}_mean", torch.zeros(len(members)))
+            self.register_buffer(f"{what}_deviation", torch.ones(len(members)))
+        self.register_buffer("weight", torch.full((len(members),), 1 / len(members)))
+
+    def member_outputs(self, image: Tensor) -> list[dict[str, Tensor]]:
+        """The outputs of each member for images (n, c, h, w), as they are: `score` (n,) and perhaps `map` (n, h, w)."""
+        return [member(image) for member in self.members.values()]
+
+    def fit_scale(self, outputs: list[dict[str, Tensor]]) -> None:
+        """Fit the scales to the members' outputs for normal images that none has learnt from."""
+        for number, output in enumerate(outputs):
+            for what, values in output.items():
+                deviation, mean = torch.std_mean(values.double(), correction=0)
+                self.get_buffer(f"{what}_mean")[number] = mean
+                self.get_buffer(f"{what}_deviation")[number] = deviation.clamp(min=1e-6)
+
+    def set_weights(self, weights: Tensor) -> None:
+        """Set the members' weights (k,), not negative; brought to a sum of one. All zero means equal weights."""
+        equal = torch.full_like(weights, 1 / len(weights))
+        self.get_buffer("weight").copy_(weights / weights.sum() if weights.sum() > 0 else equal)
+
+    def scaled(self, outputs: list[dict[str, Tensor]], what: str) -> Tensor:
+        """(k, n, ...): output `what` of the k members that have it, in deviations from normal, times their weights."""
+        having = [number for number, output in enumerate(outputs) if what in output]
+        mean, deviation = self.get_buffer(f"{what}_mean"), self.get_buffer(f"{what}_deviation")
+        weight = self.get_buffer("weight")
+        return torch.stack(
+            [weight[number] * (outputs[number][what].float() - mean[number]) / deviation[number] for number in having]
+        )
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        outputs = self.member_outputs(image)
+        fused = {"score": self.scaled(outputs, "score").sum(dim=0)}
+        if any("map" in output for output in outputs):
+            fused["map"] = self.scaled(outputs, "map").sum(dim=0)
+        return fused

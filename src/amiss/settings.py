@@ -1,0 +1,340 @@
+"""Settings of detectors and explainers: declared once on the class, typed, checked, shown by the command line.
+
+A setting is a bool, a number, a word, or one of the kinds below: words or numbers in a tuple, a word or nothing,
+patches, a size. As text, on the command line and in model files, a tuple is written with commas and `None` as `none`; a
+value given in this form in Python is taken as well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .errors import UsageError
+
+#: How nothing is written.
+_NOTHING = "none"
+
+
+class Kind(Protocol):
+    """What a setting may be."""
+
+    def typed(self, name: str, value: Any) -> Any:
+        """The value as it is kept, from how it is written or given in Python. Raises `UsageError`."""
+
+    def text(self, value: Any) -> str:
+        """How the value is written."""
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A bool, a whole number, a number or a word."""
+
+    kind: type
+
+    def typed(self, name: str, value: Any) -> Any:
+        numeric = self.kind is float and isinstance(value, int) and not isinstance(value, bool)
+        if not (isinstance(value, self.kind) or numeric) or (self.kind is int and isinstance(value, bool)):
+            raise UsageError(f"{name} must be {self._words()}, but is {value!r} ({type(value).__name__})")
+        return value
+
+    def parsed(self, name: str, text: str) -> Any:
+        """The value from its text. Raises `UsageError`."""
+        if self.kind is bool:
+            if text.lower() not in ("true", "false"):
+                raise UsageError(f"{name} must be true or false, but is {text!r}")
+            return text.lower() == "true"
+        try:
+            return self.kind(text)
+        except ValueError:
+            raise UsageError(f"{name} must be {self._words()}, but is {text!r}") from None
+
+    def text(self, value: Any) -> str:
+        return str(value)
+
+    def _words(self) -> str:
+        return {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}[self.kind]
+
+
+@dataclass(frozen=True)
+class OptionalWord:
+    """A word, or None."""
+
+    def typed(self, name: str, value: Any) -> str | None:
+        if value is None or value == _NOTHING:
+            return None
+        if not isinstance(value, str):
+            raise UsageError(f"{name} must be a word, or none, but is {value!r} ({type(value).__name__})")
+        return value
+
+    def text(self, value: str | None) -> str:
+        return _NOTHING if value is None else value
+
+
+@dataclass(frozen=True)
+class Words:
+    """A tuple of words.
+
+    Attributes:
+        known: what each may be; None where anything may stand.
+        divider: between words, as text.
+    """
+
+    known: tuple[str, ...] | None = None
+    divider: str = ","
+
+    def typed(self, name: str, value: Any) -> tuple[str, ...]:
+        if isinstance(value, str):
+            value = () if value.strip() == _NOTHING else tuple(word.strip() for word in value.split(self.divider))
+        if not isinstance(value, Sequence) or not all(isinstance(word, str) for word in value):
+            raise UsageError(f"{name} must be words, but is {value!r} ({type(value).__name__})")
+        unknown = [word for word in value if self.known is not None and word not in self.known]
+        if unknown:
+            raise UsageError(f"{name} knows no {unknown[0]!r}; there are: {', '.join(self.known or ())}")
+        return value if isinstance(value, tuple) else tuple(value)
+
+    def text(self, value: Sequence[str]) -> str:
+        return self.divider.join(value) or _NOTHING
+
+
+@dataclass(frozen=True)
+class WholeNumbers:
+    """A tuple of whole numbers of 1 or more; `least` is how many at least.
+
+    >>> WholeNumbers(least=2).typed("filters", "32,64")
+    (32, 64)
+    """
+
+    least: int = 1
+
+    def typed(self, name: str, value: Any) -> tuple[int, ...]:
+        numbers: Any = value
+        if isinstance(value, str):
+            try:
+                numbers = tuple(int(part) for part in value.split(","))
+            except ValueError:
+                numbers = ()
+        if (
+            not isinstance(numbers, Sequence)
+            or len(numbers) < self.least
+            or not all(isinstance(each, int) and not isinstance(each, bool) and each >= 1 for each in numbers)
+        ):
+            raise UsageError(
+                f"{name} must be whole numbers of 1 or more with commas, {self.least} of them at least, but is "
+                f"{value!r}"
+            )
+        return numbers if isinstance(numbers, tuple) else tuple(numbers)
+
+    def text(self, value: Sequence[int]) -> str:
+        return ",".join(map(str, value))
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Size and stride of square patches in pixels, or None; written SIZE or SIZE:STRIDE. Without a stride, they overlap
+    by half.
+
+    >>> Patches().typed("patch", "30:25"), Patches().typed("patch", "32"), Patches().typed("patch", 32)
+    ((30, 25), (32, 16), (32, 16))
+    """
+
+    def typed(self, name: str, value: Any) -> tuple[int, int] | None:
+        if value is None or value == _NOTHING:
+            return None
+        match = re.fullmatch(r"(\d{1,4})(?::(\d{1,4}))?", value) if isinstance(value, str) else None
+        given: Any = value
+        if match is not None:
+            given = int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
+        if isinstance(given, int) and not isinstance(given, bool):
+            given = (given, max(1, given // 2))
+        whole = isinstance(given, Sequence) and len(given) == 2 and all(isinstance(each, int) for each in given)
+        if not whole or given[0] < 4 or not 1 <= given[1] <= given[0]:
+            raise UsageError(
+                f"{name} must be none, SIZE or SIZE:STRIDE in pixels, such as 30:25, with at least 4 pixels and a "
+                f"stride up to the size, but is {value!r}"
+            )
+        return given if isinstance(given, tuple) else (given[0], given[1])
+
+    def text(self, value: tuple[int, int] | None) -> str:
+        return _NOTHING if value is None else ":".join(map(str, value))
+
+
+@dataclass(frozen=True)
+class Size:
+    """(height, width) in pixels, written HxW; or the word native or auto.
+
+    >>> Size().typed("size", "64x128"), Size().text((64, 128))
+    ((64, 128), '64x128')
+    """
+
+    def typed(self, name: str, value: Any) -> tuple[int, int] | str:
+        if value in ("native", "auto"):
+            return value  # type: ignore[no-any-return]  # one of the two words
+        match = re.fullmatch(r"(\d+)x(\d+)", value) if isinstance(value, str) else None
+        sides: Any = value if match is None else (int(match[1]), int(match[2]))
+        if isinstance(sides, str) or not (isinstance(sides, Sequence) and len(sides) == 2):
+            raise UsageError(f"{name} {value!r} is not understood; write HxW such as 128x128, or native, or auto")
+        both: tuple[int, int] = sides if isinstance(sides, tuple) else (sides[0], sides[1])
+        if not all(isinstance(side, int) and 8 <= side <= 4096 for side in both):
+            raise UsageError(f"{name} {self.text(both)} is out of range; each side must be from 8 to 4096 pixels")
+        return both
+
+    def text(self, value: tuple[int, int] | str) -> str:
+        return value if isinstance(value, str) else "x".join(map(str, value))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a setting.
+
+    Attributes:
+        kind: what it may be.
+        help: what it means.
+        choices: the words that it may be, None among them where it may be nothing.
+        low, high: bounds of a number, included.
+        name: what users call it where the attribute has to be called otherwise.
+    """
+
+    kind: Kind
+    help: str
+    choices: tuple[str | None, ...] | None
+    low: float | None
+    high: float | None
+    name: str | None
+
+    def checked(self, name: str, value: Any) -> Any:
+        """The typed value. Raises `UsageError` for one that the setting cannot take."""
+        value = self.kind.typed(name, value)
+        if self.choices and value not in self.choices:
+            known = ", ".join(self.kind.text(each) for each in self.choices)
+            raise UsageError(f"{name} must be one of {known}, but is {value!r}")
+        low, high = self.low, self.high
+        if (low is not None and not value >= low) or (high is not None and not value <= high):
+            bounds = f"from {low} to {high}" if high is not None else f"at least {low}"
+            raise UsageError(f"{name} must be {bounds}, but is {value}")
+        return value
+
+    def parsed(self, name: str, text: str) -> Any:
+        """The value from its text, typed. Raises `UsageError`."""
+        return self.checked(name, self.kind.parsed(name, text) if isinstance(self.kind, Plain) else text)
+
+    def kept(self, value: Any) -> Any:
+        """What a constructor stores: tuples and the like in their typed form, what cannot be meant as it is, since
+        constructors raise nothing; `check_settings` comes later."""
+        if isinstance(self.kind, Plain):
+            return value
+        try:
+            return self.kind.typed("", value)
+        except UsageError:
+            return value
+
+
+def setting(
+    default: Any,
+    explanation: str,
+    *,
+    kind: Kind | None = None,
+    choices: tuple[str | None, ...] | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    name: str | None = None,
+) -> Any:
+    """A constructor argument with its default, what it means, and what it may be (bounds included).
+
+    Without `kind` it is what its default is: bool, int, float or str; with None among its `choices`, a word or None.
+    `name` is what users call it where the attribute has to be called otherwise: the setting `score` beside the method
+    `score`.
+    """
+    if kind is None:
+        kind = OptionalWord() if choices is not None and None in choices else Plain(type(default))
+    return dataclasses.field(default=default, metadata={"facts": Facts(kind, explanation, choices, low, high, name)})
+
+
+def preset(base: type, name: str, default: Any) -> Any:
+    """The setting `name` of `base` with another default: what a named method is made of."""
+    return dataclasses.field(default=default, metadata=settings_of(base)[name].metadata)
+
+
+def facts_of(item: dataclasses.Field[Any]) -> Facts:
+    """What is known of a setting that `settings_of` gives."""
+    facts: Facts = item.metadata["facts"]
+    return facts
+
+
+def settings_of(method: type) -> dict[str, dataclasses.Field[Any]]:
+    """The settings of a method by the names users give them."""
+    return {facts_of(item).name or item.name: item for item in dataclasses.fields(method)}
+
+
+class Settable(type):
+    """Metaclass of detectors and explainers: constructors take settings by the names users give them."""
+
+    def __call__(cls, **given: Any) -> Any:
+        known = settings_of(cls)
+        stored = {known[name].name: facts_of(known[name]).kept(value) for name, value in given.items() if name in known}
+        return super().__call__(**stored, **{name: value for name, value in given.items() if name not in known})
+
+
+def values_of(settable: object) -> dict[str, Any]:
+    """The settings of an object by the names users give them."""
+    return {name: getattr(settable, item.name) for name, item in settings_of(type(settable)).items()}
+
+
+def set_values(settable: object, settings: Mapping[str, Any]) -> None:
+    """Change settings by name. Raises `UsageError` for an unknown one, or a value it cannot take."""
+    for name, value in check_settings(type(settable), settings).items():
+        setattr(settable, settings_of(type(settable))[name].name, value)
+
+
+def check_settings(method: type, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, typed. Raises `UsageError` for one that `method` does not have, or a value it cannot take."""
+    known = settings_of(method)
+    unknown = next((name for name in settings if name not in known), None)
+    if unknown is not None:
+        close = difflib.get_close_matches(unknown, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"it has: {', '.join(sorted(known))}"
+        raise UsageError(f"{method.__name__} has no setting {unknown!r}; {hint}")
+    return {name: facts_of(known[name]).checked(name, value) for name, value in settings.items()}
+
+
+def parse_settings(method: type, pairs: Sequence[str]) -> dict[str, Any]:
+    """`key=value` texts of the command line to typed settings.
+
+    Raises:
+        UsageError: no `=`, an unknown key, or a value of the wrong type.
+    """
+    known = settings_of(method)
+    parsed: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--set {pair} is not understood; write --set key=value")
+        parsed[name] = facts_of(known[name]).parsed(name, text) if name in known else text
+    return check_settings(method, parsed)
+
+
+def as_text(method: type, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as model files hold them: what JSON has as it is, tuples and None as they are written.
+
+    >>> from amiss.methods.bcae1 import BCAE1
+    >>> as_text(BCAE1, {"filters": (32, 64), "gate": None, "epochs": 3})
+    {'filters': '32,64', 'gate': 'none', 'epochs': 3}
+    """
+    known = settings_of(method)
+    return {
+        name: value if isinstance(facts_of(known[name]).kind, Plain) else facts_of(known[name]).kind.text(value)
+        for name, value in settings.items()
+    }
+
+
+def narrowed(filters: Sequence[int]) -> tuple[int, ...]:
+    """A quarter of the filters of each layer, from 8 to 32: for fits that show how a method behaves, not how well.
+
+    >>> narrowed((64, 1024))
+    (16, 32)
+    """
+    return tuple(min(32, max(8, width // 4)) for width in filters)

@@ -1,0 +1,124 @@
+"""What only the panel promises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import amiss
+from amiss.data.preprocessing import to_float
+from amiss.errors import UsageError
+from amiss.metrics import Ranking
+from amiss.testing import fitted, task
+
+
+def test_the_score_is_the_weighted_sum_of_scaled_members() -> None:
+    normal, unseen = task().normal, task().unseen
+    panel = amiss.Panel(members="knn,pca").fit(normal)
+    alone = [kind().fit(normal) for kind in (amiss.KNN, amiss.PCA)]
+    stop = panel.splits_["stop"]["images"]
+    assert all(each.splits_["stop"]["images"] == stop for each in alone), "members learn from the same parts"
+    found = panel.score(unseen).scores
+    scaled = []
+    for detector, number in zip(alone, range(2), strict=True):
+        scorer = panel.model_.torch_scorer()
+        mean, deviation = (float(scorer.get_buffer(f"score_{what}")[number]) for what in ("mean", "deviation"))
+        weight = panel.member_facts()[number]["weight"]
+        scaled.append(weight * (detector.score(unseen).scores - mean) / deviation)
+    np.testing.assert_allclose(found, np.sum(scaled, axis=0), rtol=1e-2, atol=1e-2)
+
+
+def test_members_are_scaled_on_the_stop_part() -> None:
+    normal = task().normal
+    panel = amiss.Panel(members="knn,pca").fit(normal)
+    stack = amiss.data.stack.load_stack(amiss.open_images(normal), panel.preprocessing_)
+    stop = [stack.digests.index(digest) for digest in panel.splits_["stop"]["images"]]
+    scorer = panel.model_.torch_scorer()
+    with torch.no_grad():
+        scaled = scorer.scaled(scorer.member_outputs(torch.from_numpy(to_float(stack.images[stop]))), "score")
+    np.testing.assert_allclose(scaled.mean(dim=1), [0, 0], atol=1e-3)
+    weights = [facts["weight"] for facts in panel.member_facts()]
+    np.testing.assert_allclose(scaled.std(dim=1, correction=0), weights, atol=1e-3)
+
+
+def test_cost_and_share_of_each_member_are_recorded() -> None:
+    panel = fitted(amiss.Panel)
+    stages = panel.training_["stages"]
+    names = list(panel.members)
+    assert {stage["stage"].split(":")[0] for stage in stages[:-1]} == set(names)
+    shares = {name: value for name, value in stages[-1]["figures"][0].items() if name.startswith("share of ")}
+    assert set(shares) == {f"share of {name}" for name in names}
+    assert sum(shares.values()) == pytest.approx(1, abs=0.01)
+    facts = panel.member_facts()
+    assert [each["name"] for each in facts] == names
+    assert sum(each["weight"] for each in facts) == pytest.approx(1, abs=0.01)
+
+
+def test_who_sees_nothing_has_no_weight() -> None:
+    """The largest gradient is about the same whether a digit is whole or not; how its pixels lie is not."""
+    facts = amiss.Panel(members="gradient,pca").fit(task().normal).member_facts()
+    weight = {each["name"]: each["weight"] for each in facts}
+    assert weight["pca"] > 5 * weight["gradient"]
+
+
+def test_it_is_near_its_best_member() -> None:
+    unseen, labels = task().unseen, task().anomalous
+    alone = [Ranking(fitted(kind).score(unseen).scores, labels).auroc() for kind in (amiss.KNN, amiss.PCA)]
+    together = Ranking(amiss.Panel(members="knn,pca").fit(task().normal).score(unseen).scores, labels).auroc()
+    assert together > max(alone) - 0.02
+
+
+def test_members_are_told_their_settings() -> None:
+    panel = amiss.Panel(members="knn,pca", told="knn.neighbours=1; pca.components=5", seed=3, epochs=2)
+    members = panel.member_recipes()
+    assert members["knn"].get_params()["neighbours"] == 1
+    assert members["pca"].get_params()["components"] == 5
+    assert {member.seed for member in members.values()} == {3}
+    assert {member.epochs for member in members.values()} == {2}
+
+
+def test_where_images_lie_any_way_round_a_turned_one_is_no_anomaly() -> None:
+    turned, upright = (amiss.Panel(vary=vary).member_recipes() for vary in ("rotate,light", "none"))
+    assert turned["adacl"].get_params()["anomalies"] == ("cut_paste", "puzzle")
+    assert upright["adacl"].get_params()["anomalies"] == amiss.ADACL().anomalies
+    assert turned["located_adacl"].get_params()["vary"] == ("rotate", "light")
+
+
+def test_labelled_anomalies_reach_the_members_that_can_use_them() -> None:
+    bad = task().unseen[task().anomalous][:10]
+    panel = amiss.Panel(members="located_adacl,pca", told="located_adacl.steps=5", epochs=1)
+    assert panel.fit(task().normal, anomalies=bad).splits_["labelled"]["count"] == 10
+    with pytest.raises(UsageError, match="does not learn from anomalies"):
+        amiss.Panel(members="knn,pca").fit(task().normal, anomalies=bad)
+
+
+def test_bad_settings_are_explained() -> None:
+    for settings, word in (
+        ({"members": "knn,k_nn"}, "k_nn"),
+        ({"members": "knn,panel"}, "panel"),
+        ({"members": "knn,knn"}, "twice"),
+        ({"told": "adnl.epochs=3"}, "adnl"),
+        ({"told": "knn=3"}, "METHOD.KEY=VALUE"),
+        ({"members": "knn,pca", "told": "knn.neighbors=3"}, "neighbours"),
+    ):
+        with pytest.raises(UsageError, match=word):
+            amiss.Panel(**settings).fit(task().normal)
+
+
+def test_a_fresh_fit_leaves_nothing_of_an_older_one_to_resume(tmp_path: Path) -> None:
+    def panel(seed: int) -> amiss.Panel:
+        return amiss.Panel(members="adacl,pca", told="adacl.fewest_steps=3", epochs=2, seed=seed)
+
+    def break_off(task: str, done: int, total: int, detail: str) -> None:
+        if task == "adacl: fit":
+            raise KeyboardInterrupt
+
+    images = task().normal[:60]
+    panel(1).fit(images, work_dir=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        panel(2).fit(images, work_dir=tmp_path, progress=break_off)
+    resumed = panel(2).fit(images, work_dir=tmp_path, resume=True)
+    np.testing.assert_array_equal(resumed.score(images).scores, panel(2).fit(images).score(images).scores)
