@@ -110,3 +110,21 @@ def test_a_stream_behind_http_is_read(tmp_path: Path, address: str) -> None:
             Image.fromarray(frame).save(file, "jpeg")
     items = iter(LiveSource(f"{address}/cam.mjpeg"))
     assert next(items).read().shape == (48, 64)
+
+
+def test_what_ends_after_a_stop_is_not_lost() -> None:
+    said: list[str] = []
+    ended = threading.Event()
+
+    def connect(address: str) -> Iterator[np.ndarray]:
+        yield picture(0)
+        yield picture(1)
+        source._stopped.wait(5)
+        ended.set()
+
+    source = LiveSource("camera:0", connect, told=lambda what, why: said.append(what))
+    next(iter(source))
+    source.stop()
+    assert ended.wait(5)
+    threading.Event().wait(0.1)  # for the reader to leave
+    assert said == []

@@ -135,6 +135,8 @@ class LiveSource:
                 return
             except Exception as error:  # PyAV has many classes for what cameras do
                 reason = str(error) or type(error).__name__
+            if self._stopped.is_set():  # what ends after that is not lost
+                return
             failures += 1
             self._piece += 1
             self._told("lost", reason)

@@ -41,7 +41,7 @@ class ALOCC(Detector["networks.discriminator.DiscriminatorScorer"]):
 
     @classmethod
     def quick_settings(cls) -> dict[str, object]:
-        return {"filters": narrowed(cls().filters)}
+        return {"filters": narrowed(cls().filters), "fewest_steps": 10}
 
     def build(
         self, shape: tuple[int, int, int], backbone: networks.backbone.Features | None = None

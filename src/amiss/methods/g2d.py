@@ -86,7 +86,7 @@ class G2D(Detector["networks.wgan.ClassifierScorer"]):
 
     @classmethod
     def quick_settings(cls) -> dict[str, object]:
-        return {"filters": narrowed(cls().filters)}
+        return {"filters": narrowed(cls().filters), "fewest_steps": 10, "detector_epochs": 6}
 
     def build(
         self, shape: tuple[int, int, int], backbone: networks.backbone.Features | None = None

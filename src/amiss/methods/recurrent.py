@@ -51,7 +51,7 @@ class Recurrent(Detector["networks.convolutional_recurrent.RecurrentScorer"]):
     @classmethod
     def quick_settings(cls) -> dict[str, object]:
         # other strides teach that any speed is normal
-        return {"steps": 25, "strides": (1,), "filters": narrowed(cls().filters)}
+        return {"steps": 15, "strides": (1,), "filters": narrowed(cls().filters), "frames": 4}
 
     @property
     def clip_length(self) -> int:
