@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,8 +15,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # there is a worker for every core
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-#: Tests that stand alone: each is long, and shares nothing with the others of its file.
+#: Tests that stand alone: each is long, and shares nothing with the others of its file. The longest go first.
 _ALONE = ("test_what_a_page_shows_works", "test_every_pair_of_parts_fits_and_scores")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first, so that no worker is left with one at the end."""
+    items.sort(key=lambda item: (_ALONE[0] not in item.name, item.get_closest_marker("slow") is None))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -33,7 +39,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
                 return f"common checks of {checked[1]}"
             return nodeid if any(name in nodeid for name in _ALONE) else nodeid.partition("::")[0]
 
+    config.option.loadscopereorder = False  # the order is that of `pytest_collection_modifyitems`
     return Scheduling(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def torchlib_is_read_once() -> Iterator[None]:
+    """Every ONNX export reads the sources of all of torch's operators anew, which takes longer than a small export."""
+    with pytest.MonkeyPatch.context() as patch:
+        registration = pytest.importorskip("torch.onnx._internal.exporter._registration")
+        registry = registration.ONNXRegistry
+        patch.setattr(registry, "from_torchlib", staticmethod(functools.cache(registry.from_torchlib)))
+        yield
 
 
 @pytest.fixture(scope="session")

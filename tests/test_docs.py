@@ -96,6 +96,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Detector, "fit", quick_fit)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("parts", "quick")
 @pytest.mark.filterwarnings("ignore::amiss.errors.DegenerateTrainingWarning")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

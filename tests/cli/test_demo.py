@@ -12,6 +12,8 @@ from amiss.cli import main
 from amiss.data.examples import demo_data
 from amiss.data.known import KnownSet
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def nothing_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:

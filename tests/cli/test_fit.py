@@ -14,6 +14,8 @@ import pytest
 from amiss.model.archive import read_manifest
 from amiss.registry import load
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Any]
 
 

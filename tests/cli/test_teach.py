@@ -13,6 +13,8 @@ from PIL import Image
 
 from amiss.testing import task
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Any]
 pytestmark = pytest.mark.filterwarnings("ignore::amiss.errors.DegenerateTrainingWarning")
 

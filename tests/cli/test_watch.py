@@ -19,6 +19,8 @@ from amiss.data import open_images
 from amiss.data.video import pixels_of
 from amiss.testing.videos import crossing, write_video
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Any]
 pytestmark = pytest.mark.filterwarnings("ignore::amiss.errors.DegenerateTrainingWarning")
 

@@ -16,6 +16,8 @@ from amiss.metrics import Ranking
 from amiss.settings import facts_of, settings_of
 from amiss.testing import task
 
+pytestmark = pytest.mark.slow
+
 SLOTS = ("network", "gate", "conv", "post", "code", "loss", "negative", "svdd", "corruption", "score", "patch")
 QUICK = {"filters": "16,16,8", "epochs": 1, "negative_epochs": 1, "svdd_epochs": 1, "fewest_steps": 1}
 

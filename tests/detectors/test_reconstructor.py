@@ -18,6 +18,8 @@ from amiss.networks.asymmetric import AsymmetricConv2d
 from amiss.testing import fitted, task
 from amiss.training.stage import Batch
 
+pytestmark = pytest.mark.slow
+
 MEAN = "error of the mean image"
 QUICK = {"filters": "16,16,16", "epochs": 8, "learning_rate": 4e-3}
 #: Fits of a few epochs may look degenerate; where that is the question, `pytest.warns` asks it.

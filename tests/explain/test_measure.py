@@ -18,18 +18,18 @@ from amiss.errors import DataError, UsageError
 from amiss.explain.explainer import Attribution, Question
 from amiss.explain.explainers.residual import Residual
 from amiss.explain.measure import measure_explanations
-from amiss.metrics.explanations import area_above, found_places, rank_correlation
+from amiss.metrics.explanations import agreement_with_masks, area_above, rank_correlation
 from amiss.testing.videos import crossing
 
 pytestmark = pytest.mark.filterwarnings("ignore::amiss.errors.DegenerateTrainingWarning")
 SIDE = 16
 
 
-def test_places_agree_with_scikit_learn() -> None:
+def test_agreement_with_masks_is_that_of_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     masks = [rng.random((9, 11)) < 0.2 for _ in range(3)]
     maps = [(mask + rng.normal(0, 0.7, mask.shape)).astype(np.float32).round(1) for mask in masks]
-    found = found_places(maps, masks)
+    found = agreement_with_masks(maps, masks)
     values, inside = np.concatenate([m.ravel() for m in maps]), np.concatenate([m.ravel() for m in masks])
     assert found["average_precision"] == pytest.approx(average_precision_score(inside, values))
     assert found["best_iou"] == pytest.approx(max(jaccard_score(inside, values >= t) for t in np.unique(values)))
@@ -39,9 +39,9 @@ def test_places_agree_with_scikit_learn() -> None:
 def test_a_perfect_and_a_reversed_map() -> None:
     mask = np.zeros((8, 8), bool)
     mask[2:4, 2:5] = True
-    perfect = found_places([mask.astype(np.float32)], [mask])
+    perfect = agreement_with_masks([mask.astype(np.float32)], [mask])
     assert all(value == pytest.approx(1) for value in perfect.values())
-    reversed_ = found_places([1 - mask.astype(np.float32)], [mask])
+    reversed_ = agreement_with_masks([1 - mask.astype(np.float32)], [mask])
     assert reversed_["pixel_auroc"] == 0
     assert reversed_["pointing"] == 0
 
@@ -116,11 +116,11 @@ def test_an_explanation_that_ignores_the_weights_is_called_out(tree: Path, monke
     assert honest["shuffled"] < 0.99
 
 
-def test_of_equally_high_places_a_share_counts() -> None:
-    places, mask = np.zeros((20, 20), np.float32), np.zeros((20, 20), bool)
-    places[5:15, 5:15] = 1
+def test_of_equally_high_pixels_a_share_counts() -> None:
+    attribution, mask = np.zeros((20, 20), np.float32), np.zeros((20, 20), bool)
+    attribution[5:15, 5:15] = 1
     mask[6:13, 6:13] = True
-    assert found_places([places], [mask])["pointing"] == pytest.approx(0.49)
+    assert agreement_with_masks([attribution], [mask])["pointing"] == pytest.approx(0.49)
 
 
 def test_clips_are_those_of_scoring() -> None:

@@ -17,6 +17,8 @@ from amiss.errors import UsageError
 from amiss.methods.g2d import Samples, _diagnose_phases, _spread, phases
 from amiss.testing import fitted, task
 
+pytestmark = pytest.mark.slow
+
 
 def test_phases_follow_a_falling_loss() -> None:
     losses = [float(20 * np.exp(-epoch / 5)) for epoch in range(50)]

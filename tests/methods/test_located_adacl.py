@@ -17,6 +17,8 @@ from amiss.errors import UsageError
 from amiss.metrics import Ranking, localisation
 from amiss.objectives.continuous_labels import draw_label_map
 
+pytestmark = pytest.mark.slow
+
 
 def surfaces(count: int, seed: int) -> NDArray[np.uint8]:
     """(n, 48, 48) images of a soft, grainy surface, no two alike."""

@@ -14,6 +14,8 @@ from amiss.errors import UsageError
 from amiss.metrics import Ranking
 from amiss.testing import fitted, task
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_score_is_the_weighted_sum_of_scaled_members() -> None:
     normal, unseen = task().normal, task().unseen

@@ -560,6 +560,8 @@ ABSENT = ("torch", "lightning_fabric", "lightning", "sklearn", "onnx", "onnxscri
 _WITHOUT = """
 import importlib.metadata, sys
 
+pytestmark = pytest.mark.slow
+
 class Hides:
     '''Stands before a finder and finds nothing of what is said not to be installed.'''
     def __init__(self, finder): self.finder = finder

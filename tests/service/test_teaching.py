@@ -18,6 +18,8 @@ from amiss.service.teaching import Lesson, teach
 from amiss.testing import fitted, task
 from amiss.testing.videos import crossing, write_video
 
+pytestmark = pytest.mark.slow
+
 pytestmark = pytest.mark.filterwarnings("ignore::amiss.errors.DegenerateTrainingWarning")
 
 

@@ -11,6 +11,7 @@ from amiss.registry import get_method, method_names
 from amiss.testing import checks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", method_names())
 @pytest.mark.parametrize("check", checks(), ids=lambda check: check.__name__)
 def test_common_check(name: str, check: Callable[[type[Detector]], None]) -> None:

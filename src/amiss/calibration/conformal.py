@@ -94,8 +94,8 @@ class Decision:
     @property
     def threshold(self) -> float:
         """The calibration score of that rank; scores above it are flagged."""
-        place = self.n - self.rank
-        return float(np.partition(np.asarray(self.calibration), place)[place])
+        index = self.n - self.rank
+        return float(np.partition(np.asarray(self.calibration), index)[index])
 
     @property
     def attainable_rate(self) -> float:

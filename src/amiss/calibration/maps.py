@@ -50,8 +50,8 @@ def smoothed(maps: NDArray[np.float32]) -> NDArray[np.float32]:
     for axis, length in ((-2, height), (-1, width)):
         sums = np.cumsum(values, axis=axis)
         sums = np.concatenate([np.zeros_like(np.take(sums, [0], axis=axis)), sums], axis=axis)
-        places = np.arange(length)
-        low, high = np.maximum(places - radius, 0), np.minimum(places + radius + 1, length)
+        pixels = np.arange(length)
+        low, high = np.maximum(pixels - radius, 0), np.minimum(pixels + radius + 1, length)
         counts = (high - low).reshape([-1 if axis == each - values.ndim else 1 for each in range(values.ndim)])
         values = (np.take(sums, high, axis=axis) - np.take(sums, low, axis=axis)) / counts
     return values.astype(np.float32)

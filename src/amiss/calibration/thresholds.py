@@ -69,5 +69,5 @@ def _both_classes(scores: ArrayLike, labels: ArrayLike) -> Ranking:
 
 def _best(ranking: Ranking, values: NDArray[np.float64]) -> tuple[float, float]:
     # The first threshold is infinite, flags nothing and is never better than another: leave it out.
-    place = 1 + int(np.argmax(values[1:]))
-    return float(ranking.thresholds[place]), float(values[place])
+    index = 1 + int(np.argmax(values[1:]))
+    return float(ranking.thresholds[index]), float(values[index])

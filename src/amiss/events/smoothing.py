@@ -43,9 +43,9 @@ def savitzky_golay(values: ArrayLike, window: int = WINDOW, order: int = ORDER) 
     width = min(window, len(given))
     if width < 2:
         return given.copy()
-    places = np.arange(width, dtype=np.float64) - (width - 1) / 2
-    powers = np.vander(places, min(order, width - 1) + 1)
-    fit = powers @ np.linalg.pinv(powers)  # (width, width): row i gives the fitted value at place i
+    positions = np.arange(width, dtype=np.float64) - (width - 1) / 2
+    powers = np.vander(positions, min(order, width - 1) + 1)
+    fit = powers @ np.linalg.pinv(powers)  # (width, width): row i gives the fitted value at position i
     half = width // 2
     middle = np.correlate(given, fit[half], mode="valid")
     before, after = fit[:half] @ given[:width], fit[half + 1 :] @ given[-width:]

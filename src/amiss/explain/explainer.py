@@ -48,7 +48,7 @@ class Question:
         return np.concatenate([self._run(batch) for batch in self._batches(images)] or [np.empty(0, np.float32)])
 
     def without(self, masks: Iterable[NDArray[Any]]) -> NDArray[np.float32]:
-        """(n,) scores when the places of each mask (h, w) look as expected; holds one batch of inputs at a time."""
+        """(n,) scores when the pixels of each mask (h, w) look as expected; holds one batch of inputs at a time."""
         return self.scores_of(self.mixed(mask) for mask in masks)
 
     def scores_of(self, inputs: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -94,7 +94,7 @@ class Attribution:
     Attributes:
         map: (h, w) float32, higher = more of a reason.
         region: the rectangle that it names itself; without one, what stands out of the map is taken.
-        says: how the sentence about the marked places begins, where they are no reason for the score as it is.
+        says: how the sentence about the marked pixels begins, where they are no reason for the score as it is.
         notes: what the reader should know.
     """
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ..calibration.maps import smoothed
 
-#: A place belongs to a region from this share of the map's height above its median on.
+#: A pixel belongs to a region from this share of the map's height above its median on.
 _STANDS_OUT = 0.5
-#: Share of the image from which no place is named.
+#: Share of the image from which no location is named.
 _ALL_OVER = 0.5
 
 
@@ -45,7 +45,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Replaced:
-    """What becomes of the score when the marked places look as expected.
+    """What becomes of the score when the marked pixels look as expected.
 
     Attributes:
         score, p_value: of the changed image.
@@ -64,14 +64,14 @@ class Explanation:
     Attributes:
         name: what the image is called.
         explainer: registry name of what made the explanation.
-        map: (h, w) float32 at the size of the prepared image, higher = more of a reason; negative places speak for
+        map: (h, w) float32 at the size of the prepared image, higher = more of a reason; negative values speak for
             normal.
-        mask: (h, w) bool, the places that stand out.
+        mask: (h, w) bool, the pixels that stand out.
         regions: the rectangles around the connected parts of `mask`, the strongest first.
         score, p_value, is_anomaly: of the image, as `FittedModel.score` gives them.
-        replaced: the same when the places of `mask` look as expected.
+        replaced: the same when the pixels of `mask` look as expected.
         settings: of the explainer, its seed among them.
-        filled: what the marked places, and others that were taken away, were filled with: `reconstruction`, `nearest`
+        filled: what the marked pixels, and others that were taken away, were filled with: `reconstruction`, `nearest`
             or `mean`.
         passes: how many inputs were scored.
         seconds: how long it took.
@@ -99,18 +99,18 @@ class Explanation:
     def words(self) -> str:
         """One sentence for people."""
         share = float(self.mask.mean())
-        place = f"{percent(share)} of the image, {where(self.mask.shape, self.regions, share)}"
+        location = f"{percent(share)} of the image, {where(self.mask.shape, self.regions, share)}"
         verdict = "amiss" if self.is_anomaly else "normal"
         opening = f"{verdict} (p {self.p_value:.3f}): "
         if not self.mask.any():
             return opening + "no place stands out"
         if self.says is not None:
-            return f"{opening}{self.says} {place}"
+            return f"{opening}{self.says} {location}"
         after = f"as expected there, p would be {self.replaced.p_value:.3f}"
         if not self.is_anomaly:
-            return opening + f"what stands out most is {place}; {after}"
+            return opening + f"what stands out most is {location}; {after}"
         end = "still amiss" if self.replaced.is_anomaly else "normal"
-        return opening + f"the reason sits in {place}; {after}: {end}"
+        return opening + f"the reason sits in {location}; {after}: {end}"
 
     def as_record(self) -> dict[str, Any]:
         """Everything but map and mask, for JSON."""
@@ -133,8 +133,8 @@ class Explanation:
         }
 
 
-def standing_out(places: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """(h, w) bool: where the smoothed map is nearer to its highest place than to its median.
+def standing_out(attribution: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(h, w) bool: where the smoothed map is nearer to its highest pixel than to its median.
 
     >>> spot = np.zeros((16, 16), np.float32)
     >>> spot[2:6, 2:6] = 1
@@ -143,7 +143,7 @@ def standing_out(places: NDArray[np.float32]) -> NDArray[np.bool_]:
     >>> bool(standing_out(np.zeros((16, 16), np.float32)).any())
     False
     """
-    shown = smoothed(places)
+    shown = smoothed(attribution)
     floor = max(float(np.median(shown)), 0.0)
     top = float(shown.max())
     if not top > floor:
@@ -152,13 +152,13 @@ def standing_out(places: NDArray[np.float32]) -> NDArray[np.bool_]:
     return mask
 
 
-def regions_of(mask: NDArray[np.bool_], places: NDArray[np.float32]) -> list[Region]:
-    """Rectangles around the connected parts of `mask` (8 neighbours), by the sum of `places`, the largest first."""
+def regions_of(mask: NDArray[np.bool_], attribution: NDArray[np.float32]) -> list[Region]:
+    """Rectangles around the connected parts of `mask` (8 neighbours), by their summed attribution, largest first."""
     from scipy import ndimage
 
     labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
     found = ndimage.find_objects(labels)
-    weights = ndimage.sum_labels(places, labels, range(1, count + 1))
+    weights = ndimage.sum_labels(attribution, labels, range(1, count + 1))
     regions = [
         Region(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
         for rows, columns in found
@@ -186,9 +186,9 @@ def where(size: tuple[int, ...], regions: Sequence[Region], share: float) -> str
     first = regions[0]
     vertical = ("upper", "middle", "lower")[int(3 * (first.top + first.height / 2) / size[0])]
     horizontal = ("left", "centre", "right")[int(3 * (first.left + first.width / 2) / size[1])]
-    place = "in the centre" if (vertical, horizontal) == ("middle", "centre") else f"{vertical} {horizontal}"
+    location = "in the centre" if (vertical, horizontal) == ("middle", "centre") else f"{vertical} {horizontal}"
     others = len(regions) - 1
-    return place + (f" and in {others} other place{'s' if others > 1 else ''}" if others else "")
+    return location + (f" and in {others} other place{'s' if others > 1 else ''}" if others else "")
 
 
 def percent(share: float) -> str:

@@ -16,7 +16,7 @@ from ..data.preprocessing import to_float
 from ..environment import versions
 from ..errors import DataError, UsageError
 from ..lazy import torch
-from ..metrics.explanations import area_above, found_places, rank_correlation
+from ..metrics.explanations import agreement_with_masks, area_above, rank_correlation
 from ..progress import Progress, silent
 from . import explainer_names, get_explainer
 from .explainable import Explainable
@@ -70,11 +70,11 @@ def measure_explanations(
     Returns: for each explainer how many `images` were explained and how many were `unreadable`; `pixel_auroc`,
     `au_pro`, `average_precision`, `pointing` and `best_iou` against masks
     (None without masks); `deletion` (lower is better) and `insertion` (higher is better), areas under the curve of the
-    score while the places that matter most come to look as expected, or come back, as a share of what the score has
+    score while the pixels that matter most come to look as expected, or come back, as a share of what the score has
     above that of the expected image, over the images where it is above (None without any); `stability`, the rank
     correlation with the map under noise of deviation 0.02, and `shuffled`, that with the map of the same model with
     shuffled weights (None without torch), each over eight images; `indifferent`, where the latter is above 0.5;
-    `made_normal`, the share of flagged images that are no longer flagged when the marked places look as expected, and
+    `made_normal`, the share of flagged images that are no longer flagged when the marked pixels look as expected, and
     `marked`, their share of the image; `milliseconds` and `passes` for an image.
 
     Raises:
@@ -156,11 +156,11 @@ def _explain(
             found.shuffled.append(rank_correlation(explanation.map, other.map))
 
 
-def _highest(places: NDArray[np.float32]) -> list[NDArray[np.bool_]]:
-    """For each of the shares, that share of the places, the highest first."""
-    rank = np.empty(places.size, dtype=np.int64)
-    rank[np.argsort(-places.ravel(), kind="stable")] = np.arange(places.size)
-    return [(rank < round(share * places.size)).reshape(places.shape) for share in _SHARES]
+def _highest(attribution: NDArray[np.float32]) -> list[NDArray[np.bool_]]:
+    """For each of the shares, that share of the pixels, the highest first."""
+    rank = np.empty(attribution.size, dtype=np.int64)
+    rank[np.argsort(-attribution.ravel(), kind="stable")] = np.arange(attribution.size)
+    return [(rank < round(share * attribution.size)).reshape(attribution.shape) for share in _SHARES]
 
 
 def _shuffled(model: Explainable, seed: int) -> Explainable | None:
@@ -187,9 +187,9 @@ def _mask(item: Item, model: Explainable) -> NDArray[np.bool_] | None:
 
 
 def _measured(found: _Found, masks: Sequence[NDArray[np.bool_] | None], unreadable: int) -> dict[str, Any]:
-    pairs = [(places, mask) for places, mask in zip(found.maps, masks, strict=True) if mask is not None]
+    pairs = [(attribution, mask) for attribution, mask in zip(found.maps, masks, strict=True) if mask is not None]
     keys = ("pixel_auroc", "au_pro", "average_precision", "pointing", "best_iou")
-    places = found_places(*map(list, zip(*pairs, strict=True))) if pairs else dict.fromkeys(keys)
+    agreement = agreement_with_masks(*map(list, zip(*pairs, strict=True))) if pairs else dict.fromkeys(keys)
     flagged = [each for each in found.explanations if each.is_anomaly]
     shuffled = _mean(found.shuffled)
     return {
@@ -197,7 +197,7 @@ def _measured(found: _Found, masks: Sequence[NDArray[np.bool_] | None], unreadab
         "images": len(found.maps),
         "unreadable": unreadable,
         "with_masks": len(pairs),
-        **places,
+        **agreement,
         "deletion": sum(found.deletion) / sum(found.spans) if found.spans else None,
         "insertion": sum(found.insertion) / sum(found.spans) if found.spans else None,
         "stability": _mean(found.stability),

@@ -12,7 +12,7 @@ from .explainer import Question
 
 
 def superpixels(image: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """(h, w) int64, the number of the part that each place belongs to, from 0, without gaps.
+    """(h, w) int64, the number of the part that each pixel belongs to, from 0, without gaps.
 
     SLIC (Achanta et al. 2012), as in scikit-image; where it makes one part of everything, a grid.
 
@@ -59,7 +59,7 @@ def too_few(samples: int, parts: NDArray[np.int64]) -> list[str]:
 def attributed(
     method: type[Any], question: Question, parts: NDArray[np.int64], samples: int, seed: int, **settings: Any
 ) -> NDArray[np.float32]:
-    """What each superpixel adds to the score, in the question's unit, at each of its places (h, w).
+    """What each superpixel adds to the score, in the question's unit, at each of its pixels (h, w).
 
     Args:
         method: captum's `Lime` or `KernelShap`.
@@ -83,5 +83,5 @@ def attributed(
             perturbations_per_eval=question.together,
             show_progress=False,
         )
-    places: NDArray[np.float32] = found.flatten(0, -3)[0].float().numpy()
-    return places
+    attributions: NDArray[np.float32] = found.flatten(0, -3)[0].float().numpy()
+    return attributions

@@ -70,7 +70,7 @@ class Panel(Detector["FusedScorer"]):
 
     @classmethod
     def quick_settings(cls) -> dict[str, Any]:
-        return {"told": ("located_adacl.steps=25",)}
+        return {"told": ("located_adacl.steps=25", "adacl.fewest_steps=20")}
 
     def check(self) -> None:
         super().check()

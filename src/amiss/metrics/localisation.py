@@ -1,4 +1,4 @@
-"""How well maps find the places of a defect."""
+"""How well maps find the pixels of a defect."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 
-#: AU-PRO is integrated up to this share of falsely marked places (Bergmann et al. 2021, section 6.2).
+#: AU-PRO is integrated up to this share of falsely marked pixels (Bergmann et al. 2021, section 6.2).
 LARGEST_FALSE_SHARE = 0.3
 
 
@@ -18,14 +18,14 @@ def localisation(maps: Sequence[NDArray[np.float32]], masks: Sequence[NDArray[np
 
     Args:
         maps: one (h, w) an image, higher = more anomalous; sizes may differ.
-        masks: for each the (h, w) places of its defects; none for normal images.
+        masks: for each the (h, w) pixels of its defects; none for normal images.
 
-    Returns: `pixel_auroc`: a place of a defect is above a normal place with this probability. `au_pro`: for every
+    Returns: `pixel_auroc`: a pixel of a defect is above a normal pixel with this probability. `au_pro`: for every
     threshold the covered share of each connected defect is averaged over all defects, however large, and integrated
     over the false positive rate, divided by 0.3; 1 is perfect.
 
     Raises:
-        DataError: lengths or sizes that do not fit, values that are not finite, or places of one kind only.
+        DataError: lengths or sizes that do not fit, values that are not finite, or pixels of one kind only.
 
     >>> mask = np.zeros((4, 4), dtype=bool)
     >>> mask[1, 1] = True
@@ -36,13 +36,13 @@ def localisation(maps: Sequence[NDArray[np.float32]], masks: Sequence[NDArray[np
         raise DataError(f"there are {len(maps)} maps for {len(masks)} masks; give one mask for each map")
     weights, values = [], []
     regions = 0
-    for place, mask in zip(maps, masks, strict=True):
-        if place.shape != mask.shape:
-            raise DataError(f"a map of {place.shape} places has a mask of {mask.shape}; bring them to one size")
+    for anomaly_map, mask in zip(maps, masks, strict=True):
+        if anomaly_map.shape != mask.shape:
+            raise DataError(f"a map of {anomaly_map.shape} places has a mask of {mask.shape}; bring them to one size")
         weight, count = _by_region(mask)
         regions += count
         weights.append(weight.ravel())
-        values.append(place.ravel())
+        values.append(anomaly_map.ravel())
     scores, weight = np.concatenate(values), np.concatenate(weights)
     if not np.isfinite(scores).all():
         raise DataError("a map holds values that are not finite; leave it out")
@@ -62,7 +62,7 @@ def localisation(maps: Sequence[NDArray[np.float32]], masks: Sequence[NDArray[np
 
 
 def _by_region(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float64], int]:
-    """Each place of a defect weighs one by the size of its connected region (8 neighbours); how many regions."""
+    """Each pixel of a defect weighs one by the size of its connected region (8 neighbours); how many regions."""
     if not mask.any():
         return np.zeros(mask.shape), 0
     from scipy import ndimage

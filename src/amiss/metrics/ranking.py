@@ -28,8 +28,8 @@ def finite_vector(values: ArrayLike, what: str) -> Vector:
     if vector.ndim != 1:
         raise DataError(f"{what} have the shape {vector.shape}, not (n,); give one number per image")
     if not np.isfinite(vector).all():
-        place = int(np.flatnonzero(~np.isfinite(vector))[0])
-        raise DataError(f"{what} hold {vector[place]} at position {place}; leave out what has no finite value")
+        index = int(np.flatnonzero(~np.isfinite(vector))[0])
+        raise DataError(f"{what} hold {vector[index]} at position {index}; leave out what has no finite value")
     return vector
 
 

@@ -122,7 +122,7 @@ class MemorisedCode(Code):
 
 
 def make_code(kind: str, shape: Shape, strength: float, items: int, encoder: Callable[[], nn.Module]) -> Code:
-    """The code module of a kind of `parts.CODES`; `encoder` builds an encoder like the autoencoder's for a distorter."""
+    """The code module of a kind of `parts.CODES`; `encoder` builds one like the autoencoder's for a distorter."""
     if kind == "noise":
         return NoisyCode(shape, strength)
     if kind == "distorter":

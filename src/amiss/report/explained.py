@@ -28,7 +28,7 @@ def explained_picture(
 ) -> NDArray[np.uint8]:
     """(h, w, 3) uint8: the picture with the explanation over it.
 
-    What stands out is clearly coloured where the image is amiss, and faint where it is normal: its strangest place is
+    What stands out is clearly coloured where the image is amiss, and faint where it is normal: its strangest pixel is
     no reason to worry. Small pictures are enlarged.
 
     Args:

@@ -17,7 +17,7 @@ from ..errors import DataError
 #: Sides up to this many pixels are enlarged, pixel by pixel, or nobody could see them.
 _TINY = 64
 
-#: The scale: place v, red, green, blue, opacity. Lightness only rises, along the hues of the inferno map, so that the
+#: The scale: value v, red, green, blue, opacity. Lightness only rises, along the hues of the inferno map, so that the
 #: order survives any colour blindness. Up to v = 1 (what normal images reach) dark and faint, beyond it clear.
 _SCALE = np.array(
     [
@@ -35,16 +35,16 @@ _SCALE = np.array(
 def overlay(image: NDArray[Any], anomaly_map: NDArray[np.float32], threshold: float, floor: float) -> NDArray[np.uint8]:
     """Lay an anomaly map over its image, on a scale that is the same for every picture.
 
-    A place is shown by v = (map - floor) / (threshold - floor): nothing where v <= 0, faint and dark up to v = 1, which
+    A pixel is shown by v = (map - floor) / (threshold - floor): nothing where v <= 0, faint and dark up to v = 1, which
     is as high as normal images reach, clearly coloured above, and no brighter than at v = 3. A picture without anything
     unusual therefore stays as it is, however its map is spread.
 
     Args:
         image: (h, w), (h, w, 1) or (h, w, 3); uint8, uint16, or float in [0, 1].
-        anomaly_map: (h', w') of any size, resized bilinearly to the image; places that are not finite count as floor,
+        anomaly_map: (h', w') of any size, resized bilinearly to the image; values that are not finite count as floor,
             +inf as highest.
         threshold: map value that normal images hardly ever exceed; where it is not finite, nothing is shown.
-        floor: map value of an ordinary place of a normal image.
+        floor: map value of an ordinary pixel of a normal image.
 
     Returns: (h, w, 3) uint8.
 
@@ -65,8 +65,8 @@ def overlay(image: NDArray[Any], anomaly_map: NDArray[np.float32], threshold: fl
     span = max(threshold - floor, 1e-12 * max(abs(threshold), abs(floor), 1e-12))
     steps = (anomaly_map.astype(np.float64) - floor) / span
     steps = np.clip(np.nan_to_num(steps, nan=0.0, posinf=3.0, neginf=0.0), -3.0, 3.0)
-    place = _resized(steps.astype(np.float32), base.shape[0], base.shape[1])
-    red, green, blue, opacity = (np.interp(place, _SCALE[:, 0], _SCALE[:, column])[..., None] for column in range(1, 5))
+    level = _resized(steps.astype(np.float32), base.shape[0], base.shape[1])
+    red, green, blue, opacity = (np.interp(level, _SCALE[:, 0], _SCALE[:, column])[..., None] for column in range(1, 5))
     colour = np.concatenate([red, green, blue], axis=2)
     shown: NDArray[np.uint8] = np.rint(base * (1 - opacity) + colour * opacity).astype(np.uint8)
     return shown
@@ -124,8 +124,8 @@ def thumbnail_data_uri(image: NDArray[Any], longest: int = 420) -> str:
 def css_scale() -> str:
     """The colours of `overlay` from v = 0 to v = 3 as they look over white, as a CSS gradient for a legend."""
     stops = []
-    for place, red, green, blue, opacity in _SCALE:
-        stops.append(f"rgb({red:.0f} {green:.0f} {blue:.0f} / {opacity:.2f}) {100 * place / 3:.1f}%")
+    for value, red, green, blue, opacity in _SCALE:
+        stops.append(f"rgb({red:.0f} {green:.0f} {blue:.0f} / {opacity:.2f}) {100 * value / 3:.1f}%")
     return f"linear-gradient(90deg, {', '.join(stops)})"
 
 

@@ -28,7 +28,7 @@ class Counterfactual(Explainer):
     `search=restore`: the smallest rectangle found that makes the image normal when it looks as expected; where none
     does, the one that lowers the score most. Rectangles of all sizes are tried in turn, the best is then made smaller
     from each side as long as the image stays normal, so a smaller one may exist. `search=raise`, the thesis's: the
-    square whose change (to random pixels) raises the score most. A place's value is what the rectangles over it change,
+    square whose change (to random pixels) raises the score most. A pixel's value is what the rectangles over it change,
     on average and by their area, in units of the largest calibration score.
     """
 
@@ -69,17 +69,19 @@ def _restored(question: Question) -> Attribution:
     ]
     score = question.scores(question.image[None])[0]
     scores = question.without(window.mask(question.size) for window in tried)
-    places = _averaged(question.size, tried, (score - scores) / question.unit)
+    attribution = _averaged(question.size, tried, (score - scores) / question.unit)
     decision = question.model.decision
     if not decision.is_anomaly(np.array([score]))[0]:
-        return Attribution(places, notes=["the image is normal already; no rectangle has to change"])
+        return Attribution(attribution, notes=["the image is normal already; no rectangle has to change"])
     normal = ~decision.is_anomaly(scores)
     if not normal.any():
         best = tried[int(scores.argmin())]
-        return Attribution(places, best, notes=["no rectangle makes the image normal; this one lowers the score most"])
+        return Attribution(
+            attribution, best, notes=["no rectangle makes the image normal; this one lowers the score most"]
+        )
     areas = np.array([window.height * window.width for window in tried])
     first = np.lexsort((scores, areas, ~normal))[0]
-    return Attribution(places, _shrunk(question, tried[first]))
+    return Attribution(attribution, _shrunk(question, tried[first]))
 
 
 def _shrunk(question: Question, region: Region) -> Region:
@@ -108,7 +110,7 @@ def _smaller(region: Region, steps: Sequence[int]) -> Iterator[Region]:
 
 
 def _averaged(size: tuple[int, int], windows: Sequence[Region], changes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(h, w): the mean change of the windows over each place, each divided by its share of the image."""
+    """(h, w): the mean change of the windows over each pixel, each divided by its share of the image."""
     total, counts = np.zeros(size), np.zeros(size)
     for window, change in zip(windows, changes, strict=True):
         share = window.height * window.width / (size[0] * size[1])

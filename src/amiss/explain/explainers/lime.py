@@ -17,7 +17,7 @@ class LIME(Explainer):
     """Superpixels are left or look as expected, at random; ridge regression tells what each adds to the score.
 
     Samples weigh by how near they are to the image: by an exponential kernel of the cosine distance between which
-    superpixels are left and all of them, as in the authors' code for images. A place's value is the weight of its
+    superpixels are left and all of them, as in the authors' code for images. A pixel's value is the weight of its
     superpixel, in units of the largest calibration score.
     """
 
@@ -36,7 +36,7 @@ class LIME(Explainer):
         from captum.attr import Lime
 
         parts = superpixels(question.image, self.segments)
-        places = attributed(
+        attributions = attributed(
             Lime,
             question,
             parts,
@@ -45,7 +45,7 @@ class LIME(Explainer):
             interpretable_model=SkLearnRidge(alpha=self.ridge),
             similarity_func=self._nearness,
         )
-        return Attribution(places, notes=too_few(self.samples, parts))
+        return Attribution(attributions, notes=too_few(self.samples, parts))
 
     def _nearness(self, image: torch.Tensor, changed: torch.Tensor, left: torch.Tensor, **others: object) -> float:
         """How much a sample counts, from which superpixels (1, parts) it leaves."""

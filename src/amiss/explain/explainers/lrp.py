@@ -46,12 +46,12 @@ class LRP(Explainer):
         image = torch.from_numpy(question.image)
         question.passes += 1
         if isinstance(scorer, networks.patch_scorer.PatchScorer):
-            places, arrived, score = _of_patches(scorer, network, image, self.epsilon)
+            relevance, arrived, score = _of_patches(scorer, network, image, self.epsilon)
         else:
             found, scores = explain.relevance.relevance(network, image[None], self.epsilon)
-            places, arrived, score = found[0].sum(dim=0).numpy(), float(found.sum()), float(scores[0])
+            relevance, arrived, score = found[0].sum(dim=0).numpy(), float(found.sum()), float(scores[0])
         note = f"the relevances add up to {arrived:.4g} and the score is {score:.4g}: biases account for the difference"
-        return Attribution((places / question.unit).astype(np.float32), notes=[note])
+        return Attribution((relevance / question.unit).astype(np.float32), notes=[note])
 
 
 def _network(model: Explainable) -> torch.nn.Module:
@@ -71,10 +71,10 @@ def _of_patches(
     with torch.inference_mode():
         scores = torch.cat([scorer.inner(batch)["score"] for batch in torch.split(patches, 256)])
     chosen = scores.topk(scorer.top).indices.tolist()
-    places, arrived = np.zeros(image.shape[1:]), 0.0
+    relevance, arrived = np.zeros(image.shape[1:]), 0.0
     for index in chosen:
         found = explain.relevance.relevance(network, patches[index : index + 1], epsilon)[0][0] / len(chosen)
         top, left = corners[index]
-        places[top : top + found.shape[1], left : left + found.shape[2]] += found.sum(dim=0).numpy()
+        relevance[top : top + found.shape[1], left : left + found.shape[2]] += found.sum(dim=0).numpy()
         arrived += float(found.sum())
-    return places, arrived, float(scores[chosen].mean())
+    return relevance, arrived, float(scores[chosen].mean())

@@ -15,7 +15,7 @@ from ..explanation import Region
 
 @dataclass(kw_only=True, eq=False)
 class Occlusion(Explainer):
-    """A window passes over the image; what it hides looks as expected. A place's value is the mean loss of the score,
+    """A window passes over the image; what it hides looks as expected. A pixel's value is the mean loss of the score,
     in units of the largest calibration score, over the windows that hide it.
     """
 

@@ -1,4 +1,4 @@
-"""The method's own map: where the image differs from what the model makes of it, or what it answers for each place."""
+"""The method's own map: where the image differs from what the model makes of it, or what it answers for each pixel."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ class Residual(Explainer):
         return f"{model.label} has no map of its own; explain it with occlusion"
 
     def attribute(self, question: Question) -> Attribution:
-        places = question.map()
-        assert places is not None  # `refusal` looked
-        return Attribution(places)
+        anomaly_map = question.map()
+        assert anomaly_map is not None  # `refusal` looked
+        return Attribution(anomaly_map)

@@ -15,7 +15,7 @@ class SHAP(Explainer):
     """Shapley values of superpixels: what each adds to the score, on average over all orders in which they could be
     added to the expected image; from a weighted regression on random coalitions (eq. 3.20 gives the weights).
 
-    All values together make the difference between the score and that of the expected image. A place's value is that
+    All values together make the difference between the score and that of the expected image. A pixel's value is that
     of its superpixel, in units of the largest calibration score.
     """
 
@@ -31,5 +31,5 @@ class SHAP(Explainer):
         from captum.attr import KernelShap
 
         parts = superpixels(question.image, self.segments)
-        places = attributed(KernelShap, question, parts, self.samples, self.seed)
-        return Attribution(places, notes=too_few(self.samples, parts))
+        attributions = attributed(KernelShap, question, parts, self.samples, self.seed)
+        return Attribution(attributions, notes=too_few(self.samples, parts))
