@@ -29,6 +29,8 @@ from amiss.model.archive import read_manifest
 from amiss.registry import load
 from amiss.testing import fitted, task
 
+pytestmark = pytest.mark.slow
+
 METHODS = ("ADACL", "BCAE1")
 PARTS = ("manifest.json", "weights.safetensors", "graphs/score.onnx", "reference.npz")
 PROBE = task().unseen[::20]
@@ -559,8 +561,6 @@ def test_deep_in_the_manifest_wrong_values_are_refused_or_do_no_harm(
 ABSENT = ("torch", "lightning_fabric", "lightning", "sklearn", "onnx", "onnxscript", "safetensors")
 _WITHOUT = """
 import importlib.metadata, sys
-
-pytestmark = pytest.mark.slow
 
 class Hides:
     '''Stands before a finder and finds nothing of what is said not to be installed.'''
