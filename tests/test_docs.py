@@ -87,10 +87,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     fit = Detector.fit
 
     def quick_fit(self: Detector, *arguments: Any, **options: Any) -> Detector:
-        few = {"epochs": 1, "fewest_steps": 2, "negative_epochs": 1, "svdd_epochs": 1, "detector_epochs": 1}
-        told = {"located_adacl": "located_adacl.steps=2", "adacl": "adacl.fewest_steps=2"}
-        few |= {"steps": 2, "told": tuple(told[name] for name in getattr(self, "members", ()) if name in told)}
-        self.set_params(**{name: few[name] for name in settings_of(type(self)) if name in few})
+        self.set_params(**self.shortest_settings())
         return fit(self, *arguments, **options)
 
     monkeypatch.setattr(Detector, "fit", quick_fit)

@@ -109,6 +109,9 @@ class Reconstructor(Detector["networks.autoencoder.ReconstructionScorer"]):
     def quick_settings(cls) -> dict[str, object]:
         return {"filters": narrowed(cls().filters)}
 
+    def shortest_settings(self) -> dict[str, object]:
+        return {"epochs": 1, "fewest_steps": 2, "negative_epochs": 1, "svdd_epochs": 1}
+
     # -- what it is made of --------------------------------------------------------------------------------------------
 
     def build(

@@ -51,6 +51,9 @@ class ADACL(Detector["networks.regressor.RegressionScorer"]):
     patience: int = setting(10, "epochs without a better AUROC on created anomalies before training stops", low=1)
     fewest_steps: int = setting(50, "an epoch passes through few images several times, to this many steps", low=1)
 
+    def shortest_settings(self) -> dict[str, object]:
+        return {"epochs": 1, "fewest_steps": 2}
+
     @classmethod
     def varied_settings(cls, vary: tuple[str, ...]) -> dict[str, object]:
         return {"anomalies": whole_kinds(vary)}

@@ -43,6 +43,9 @@ class ALOCC(Detector["networks.discriminator.DiscriminatorScorer"]):
     def quick_settings(cls) -> dict[str, object]:
         return {"filters": narrowed(cls().filters), "fewest_steps": 10}
 
+    def shortest_settings(self) -> dict[str, object]:
+        return {"epochs": 1, "fewest_steps": 2}
+
     def build(
         self, shape: tuple[int, int, int], backbone: networks.backbone.Features | None = None
     ) -> networks.discriminator.DiscriminatorScorer:

@@ -42,6 +42,9 @@ class DeepSVDD(Detector["networks.embedding.SphereScorer"]):
     weight_decay: float = setting(1e-6, "of the optimizer", low=0.0)
     fewest_steps: int = setting(20, "an epoch passes through few images several times, to this many steps", low=1)
 
+    def shortest_settings(self) -> dict[str, object]:
+        return {"epochs": 1, "fewest_steps": 2}
+
     def build(
         self, shape: tuple[int, int, int], backbone: networks.backbone.Features | None = None
     ) -> networks.embedding.SphereScorer:

@@ -88,6 +88,9 @@ class G2D(Detector["networks.wgan.ClassifierScorer"]):
     def quick_settings(cls) -> dict[str, object]:
         return {"filters": narrowed(cls().filters), "fewest_steps": 10, "detector_epochs": 6}
 
+    def shortest_settings(self) -> dict[str, object]:
+        return {"epochs": 1, "fewest_steps": 2, "detector_epochs": 1}
+
     def build(
         self, shape: tuple[int, int, int], backbone: networks.backbone.Features | None = None
     ) -> networks.wgan.ClassifierScorer:

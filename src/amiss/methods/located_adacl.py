@@ -74,6 +74,9 @@ class LocatedADACL(Detector["networks.pyramid.PyramidScorer"]):
     def quick_settings(cls) -> dict[str, object]:
         return {"steps": 25}
 
+    def shortest_settings(self) -> dict[str, object]:
+        return {"epochs": 1, "steps": 2}
+
     @classmethod
     def varied_settings(cls, vary: tuple[str, ...]) -> dict[str, object]:
         return {"vary": vary}

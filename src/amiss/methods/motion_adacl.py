@@ -54,6 +54,9 @@ class MotionADACL(Detector["networks.clip_scorers.ClipScorer"]):
     def quick_settings(cls) -> dict[str, object]:
         return {"steps": 25}
 
+    def shortest_settings(self) -> dict[str, object]:
+        return {"epochs": 1, "steps": 2}
+
     @property
     def clip_length(self) -> int:
         return self.frames

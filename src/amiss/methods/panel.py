@@ -19,7 +19,7 @@ from ..errors import UsageError
 from ..lazy import torch
 from ..metrics import Ranking
 from ..recipe.context import FitContext, Trained
-from ..settings import Words, parse_settings, setting
+from ..settings import Words, as_text, parse_settings, setting
 
 if TYPE_CHECKING:
     from ..networks.backbone import Features
@@ -71,6 +71,15 @@ class Panel(Detector["FusedScorer"]):
     @classmethod
     def quick_settings(cls) -> dict[str, Any]:
         return {"told": ("located_adacl.steps=25", "adacl.fewest_steps=20")}
+
+    def shortest_settings(self) -> dict[str, Any]:
+        told = [
+            f"{name}.{key}={value}"
+            for name, member in self.member_recipes().items()
+            for key, value in as_text(type(member), member.shortest_settings()).items()
+            if key != "epochs"  # the panel's own
+        ]
+        return {"epochs": 1, "told": (*self.told, *told)}
 
     def check(self) -> None:
         super().check()

@@ -53,6 +53,9 @@ class Recurrent(Detector["networks.convolutional_recurrent.RecurrentScorer"]):
         # other strides teach that any speed is normal
         return {"steps": 15, "strides": (1,), "filters": narrowed(cls().filters), "frames": 4}
 
+    def shortest_settings(self) -> dict[str, object]:
+        return {"epochs": 1, "steps": 2}
+
     @property
     def clip_length(self) -> int:
         return self.frames

@@ -124,6 +124,10 @@ class Recipe(Generic[Scorer], metaclass=Settable):
         """Settings of a fit of seconds, which shows how a method behaves and not how well it does."""
         return {}
 
+    def shortest_settings(self) -> dict[str, Any]:
+        """Settings of the shortest fit there is, which shows that things work, and learns next to nothing."""
+        return {"epochs": 1}
+
     @classmethod
     def varied_settings(cls, vary: tuple[str, ...]) -> dict[str, Any]:
         """What is set where normal images are known to vary: rotate, shift, flip, light."""

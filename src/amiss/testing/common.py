@@ -122,6 +122,12 @@ def _settings(method: Method, **changes: Any) -> dict[str, Any]:
     return settings | method.quick_settings() | changes
 
 
+def _shortest(method: Method, **changes: Any) -> dict[str, Any]:
+    """Next to no training, for checks of which it would tell nothing more."""
+    settings = _settings(method)
+    return settings | method(**settings).shortest_settings() | changes
+
+
 def fitted(method: Method) -> Detector[Any]:
     """The one small fit that serves all checks of a class; checks must not change it."""
     if method not in _FITTED:
@@ -212,10 +218,10 @@ def same_seed_same_scores(method: Method) -> None:
     if not method.learns:
         return
     small = _small(method)
-    detector = method(**_settings(method, epochs=2)).fit(small)
+    detector = method(**_shortest(method, epochs=2)).fit(small)
     first = detector.score(task_of(method).unseen).scores
     np.testing.assert_array_equal(detector.fit(small).score(task_of(method).unseen).scores, first)
-    other = method(**_settings(method, epochs=2, seed=1)).fit(small).score(task_of(method).unseen).scores
+    other = method(**_shortest(method, epochs=2, seed=1)).fit(small).score(task_of(method).unseen).scores
     assert not np.array_equal(first, other), "the seed changes nothing"
 
 
@@ -232,7 +238,7 @@ def resumes_to_the_same_result(method: Method) -> None:
         if task not in ("read", "score") and done == 2:
             raise BrokenOffError
 
-    small, settings = _small(method), _settings(method, epochs=3)
+    small, settings = _small(method), _shortest(method, epochs=3)
     whole = method(**settings).fit(small)
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -301,7 +307,7 @@ def any_shape_fits(method: Method) -> None:
     rng = np.random.default_rng(0)
     for shape in ((19, 33), (33, 19, 3), (64, 21)):
         images = rng.integers(0, 256, (12 if _scores_images(method) else 120, *shape), dtype=np.uint8)
-        detector = method(**_settings(method, epochs=1, size="native")).fit(images)
+        detector = method(**_shortest(method, size="native")).fit(images)
         assert detector.preprocessing_.shape == (3 if len(shape) == 3 else 1, *shape[:2])
         assert np.isfinite(detector.score(images).scores).all()
 
@@ -313,7 +319,7 @@ def patches_give_maps(method: Method) -> None:
         _raises(UsageError, lambda: method(patch=(12, 5)).fit(task_of(method).normal), "patch")
         return
     images = task_of(method).normal[:24]
-    detector = method(**_settings(method, epochs=1, size=(17, 19), patch=(12, 5))).fit(images)
+    detector = method(**_shortest(method, size=(17, 19), patch=(12, 5))).fit(images)
     assert detector.gives_map
     maps = detector.anomaly_map(images[:3])
     assert maps.shape == (3, 17, 19)
@@ -332,7 +338,7 @@ def features_work(method: Method) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "backbone.onnx"
         file.write_bytes(small_backbone())
-        detector = method(**_settings(method, epochs=1, size="24x20", features=str(file))).fit(images)
+        detector = method(**_shortest(method, size="24x20", features=str(file))).fit(images)
         saved = detector.save(Path(folder) / "model.amiss")
         file.unlink()
         scores = detector.use_engine("torch").score(images).scores
