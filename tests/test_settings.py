@@ -114,7 +114,7 @@ REFUSED: list[tuple[str, Any]] = [
     *[("mode", value) for value in ("quick", "none", None, 1)],
     *[("gate", value) for value in ("sb", "", 1, True, ("sa",))],
     *[("file", value) for value in (1, True, ("a",))],
-    *[("vary", value) for value in ("flip", "", "rotate,", ("rotate", "flip"), (1,), 1, None, True)],
+    *[("vary", value) for value in ("flip", "rotate,flip", ("rotate", "flip"), (1,), 1, None, True)],
     *[("members", value) for value in (1, None, (None,))],
     *[("filters", value) for value in ("8", "", "none", "a,b", "8,", "8,0", "8,-1", "8.5,2", (8,), ())],
     *[("filters", value) for value in ((8, True), (8, 1.0), (8, "16"), 8, None, "88")],
@@ -256,3 +256,29 @@ def test_what_cannot_be_meant_is_told_when_fitting_begins() -> None:
         (name,) = settings
         with pytest.raises(UsageError, match=f"^{name}"):
             amiss.BCAE1(**settings).fit(images)
+
+
+def test_words_that_say_nothing_are_left_out() -> None:
+    """Earlier versions wrote them into model files."""
+    for text in ("", "none", "none,rotate", "rotate,"):
+        assert check_settings(Example, {"vary": text})["vary"] in ((), ("rotate",))
+    with pytest.raises(UsageError, match="members must name 1 at least"):
+        Words(least=1).typed("members", "none")
+
+
+def test_numpys_whole_numbers_are_whole_numbers() -> None:
+    given = {"count": np.int64(3), "filters": (np.int32(32), 64), "patch": np.int64(12), "size": (np.int64(16), 32)}
+    typed = check_settings(Example, given)
+    assert (typed["count"], typed["filters"], typed["patch"], typed["size"]) == (3, (32, 64), (12, 6), (16, 32))
+    assert all(type(value) is int for value in (typed["count"], *typed["filters"], *typed["patch"], *typed["size"]))
+
+
+def test_constructors_store_what_cannot_be_meant() -> None:
+    for name in ("size", "patch", "gate", "vary"):
+        with pytest.raises(UsageError, match=name):
+            check_settings(Example, {name: getattr(Example(**{name: np.array([16, 16])}), name)})
+
+
+def test_a_setting_without_a_kind_is_told_to_the_author() -> None:
+    with pytest.raises(TypeError, match="tuple needs its kind"):
+        setting((1, 2), "of something")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import numbers
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,14 +31,42 @@ class Kind(Protocol):
         """How the value is written."""
 
 
+_PLAIN: dict[type, str] = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
+
+
+def _as_whole(value: Any) -> int | None:
+    """The whole number that a value is, numpy's among them; None for anything else."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return int(value) if whole else None
+
+
+def _as_wholes(values: Any) -> tuple[int, ...] | None:
+    """The whole numbers of a sequence; None for anything else. A tuple of ints comes back as it is."""
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        return None
+    found = [_as_whole(value) for value in values]
+    if any(value is None for value in found):
+        return None
+    if isinstance(values, tuple) and all(type(value) is int for value in values):
+        return values
+    return tuple(value for value in found if value is not None)
+
+
 @dataclass(frozen=True)
 class Plain:
     """A bool, a whole number, a number or a word."""
 
     kind: type
 
+    def __post_init__(self) -> None:
+        if self.kind not in _PLAIN:
+            raise TypeError(f"a setting that is {self.kind.__name__} needs its kind, such as WholeNumbers() or Words()")
+
     def typed(self, name: str, value: Any) -> Any:
-        numeric = self.kind is float and isinstance(value, int) and not isinstance(value, bool)
+        whole = _as_whole(value)
+        if self.kind is int and whole is not None:
+            return whole
+        numeric = self.kind is float and whole is not None
         if not (isinstance(value, self.kind) or numeric) or (self.kind is int and isinstance(value, bool)):
             raise UsageError(f"{name} must be {self._words()}, but is {value!r} ({type(value).__name__})")
         return value
@@ -57,7 +86,7 @@ class Plain:
         return str(value)
 
     def _words(self) -> str:
-        return {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}[self.kind]
+        return _PLAIN[self.kind]
 
 
 @dataclass(frozen=True)
@@ -65,7 +94,7 @@ class OptionalWord:
     """A word, or None."""
 
     def typed(self, name: str, value: Any) -> str | None:
-        if value is None or value == _NOTHING:
+        if value is None or (isinstance(value, str) and value == _NOTHING):
             return None
         if not isinstance(value, str):
             raise UsageError(f"{name} must be a word, or none, but is {value!r} ({type(value).__name__})")
@@ -82,19 +111,28 @@ class Words:
     Attributes:
         known: what each may be; None where anything may stand.
         divider: between words, as text.
+        least: how many there are at least.
+
+    >>> Words().typed("vary", "flip, light"), Words().typed("vary", "none")
+    (('flip', 'light'), ())
     """
 
     known: tuple[str, ...] | None = None
     divider: str = ","
+    least: int = 0
 
     def typed(self, name: str, value: Any) -> tuple[str, ...]:
         if isinstance(value, str):
-            value = () if value.strip() == _NOTHING else tuple(word.strip() for word in value.split(self.divider))
+            words = tuple(word.strip() for word in value.split(self.divider))
+            value = tuple(word for word in words if word and word != _NOTHING)
         if not isinstance(value, Sequence) or not all(isinstance(word, str) for word in value):
             raise UsageError(f"{name} must be words, but is {value!r} ({type(value).__name__})")
         unknown = [word for word in value if self.known is not None and word not in self.known]
         if unknown:
             raise UsageError(f"{name} knows no {unknown[0]!r}; there are: {', '.join(self.known or ())}")
+        if len(value) < self.least:
+            there = f"; there are: {', '.join(self.known)}" if self.known else ""
+            raise UsageError(f"{name} must name {self.least} at least{there}")
         return value if isinstance(value, tuple) else tuple(value)
 
     def text(self, value: Sequence[str]) -> str:
@@ -112,22 +150,19 @@ class WholeNumbers:
     least: int = 1
 
     def typed(self, name: str, value: Any) -> tuple[int, ...]:
-        numbers: Any = value
+        given: Any = value
         if isinstance(value, str):
             try:
-                numbers = tuple(int(part) for part in value.split(","))
+                given = tuple(int(part) for part in value.split(","))
             except ValueError:
-                numbers = ()
-        if (
-            not isinstance(numbers, Sequence)
-            or len(numbers) < self.least
-            or not all(isinstance(each, int) and not isinstance(each, bool) and each >= 1 for each in numbers)
-        ):
+                given = ()
+        wholes = _as_wholes(given)
+        if wholes is None or len(wholes) < self.least or not all(each >= 1 for each in wholes):
             raise UsageError(
                 f"{name} must be whole numbers of 1 or more with commas, {self.least} of them at least, but is "
                 f"{value!r}"
             )
-        return numbers if isinstance(numbers, tuple) else tuple(numbers)
+        return wholes
 
     def text(self, value: Sequence[int]) -> str:
         return ",".join(map(str, value))
@@ -143,21 +178,20 @@ class Patches:
     """
 
     def typed(self, name: str, value: Any) -> tuple[int, int] | None:
-        if value is None or value == _NOTHING:
+        if value is None or (isinstance(value, str) and value == _NOTHING):
             return None
         match = re.fullmatch(r"(\d{1,4})(?::(\d{1,4}))?", value) if isinstance(value, str) else None
         given: Any = value
         if match is not None:
             given = int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
-        if isinstance(given, int) and not isinstance(given, bool):
-            given = (given, max(1, given // 2))
-        whole = isinstance(given, Sequence) and len(given) == 2 and all(isinstance(each, int) for each in given)
-        if not whole or given[0] < 4 or not 1 <= given[1] <= given[0]:
+        side = _as_whole(given)
+        sides = _as_wholes(given) if side is None else (side, max(1, side // 2))
+        if sides is None or len(sides) != 2 or sides[0] < 4 or not 1 <= sides[1] <= sides[0]:
             raise UsageError(
                 f"{name} must be none, SIZE or SIZE:STRIDE in pixels, such as 30:25, with at least 4 pixels and a "
                 f"stride up to the size, but is {value!r}"
             )
-        return given if isinstance(given, tuple) else (given[0], given[1])
+        return sides
 
     def text(self, value: tuple[int, int] | None) -> str:
         return _NOTHING if value is None else ":".join(map(str, value))
@@ -172,16 +206,17 @@ class Size:
     """
 
     def typed(self, name: str, value: Any) -> tuple[int, int] | str:
-        if value in ("native", "auto"):
-            return value  # type: ignore[no-any-return]  # one of the two words
+        if isinstance(value, str) and value in ("native", "auto"):
+            return value
         match = re.fullmatch(r"(\d+)x(\d+)", value) if isinstance(value, str) else None
         sides: Any = value if match is None else (int(match[1]), int(match[2]))
-        if isinstance(sides, str) or not (isinstance(sides, Sequence) and len(sides) == 2):
+        wholes = _as_wholes(sides)
+        if wholes is None or len(wholes) != 2:
             raise UsageError(f"{name} {value!r} is not understood; write HxW such as 128x128, or native, or auto")
-        both: tuple[int, int] = sides if isinstance(sides, tuple) else (sides[0], sides[1])
-        if not all(isinstance(side, int) and 8 <= side <= 4096 for side in both):
-            raise UsageError(f"{name} {self.text(both)} is out of range; each side must be from 8 to 4096 pixels")
-        return both
+        if not all(8 <= side <= 4096 for side in wholes):
+            written = "x".join(map(str, wholes))
+            raise UsageError(f"{name} {written} is out of range; each side must be from 8 to 4096 pixels")
+        return wholes
 
     def text(self, value: tuple[int, int] | str) -> str:
         return value if isinstance(value, str) else "x".join(map(str, value))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +66,25 @@ def test_rows_come_in_order_whatever_the_batch(model: amiss.FittedModel) -> None
     names = [item.name for item in items]
     for size in (1, 4, 100):
         assert [row.item.name for row in model.rows(items, size)] == names
+
+
+def test_another_rate_decides_by_the_same_scores_and_is_kept(model: amiss.FittedModel, tmp_path: Path) -> None:
+    strict, loose = model.with_false_alarm_rate(0.05), model.with_false_alarm_rate(0.4)
+    assert loose.decision.threshold < model.decision.threshold <= strict.decision.threshold
+    assert amiss.load(loose.save(tmp_path / "loose.amiss")).decision.threshold == loose.decision.threshold
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        model.with_false_alarm_rate(1.5)
+
+
+def test_a_detector_in_use_decides_at_the_rate_it_is_set_to() -> None:
+    detector = amiss.PCA(false_alarm_rate=0.1).fit(task().normal)
+    before = detector.decision_.threshold
+    assert detector.set_params(false_alarm_rate=0.4).decision_.threshold < before
+
+
+def test_it_can_be_sent_to_another_process(model: amiss.FittedModel) -> None:
+    unseen = task().unseen[:10]
+    for each in (model.on("torch"), model.on("onnxruntime")):
+        scores = each.score(unseen).scores
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(each)).score(unseen).scores, scores)
+        np.testing.assert_array_equal(copy.deepcopy(each).score(unseen).scores, scores)

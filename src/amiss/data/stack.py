@@ -145,7 +145,7 @@ def load_stack(collection: Collection, preprocessing: Preprocessing, progress: P
             unreadable.append((prepared.item.name, prepared.error or "unreadable"))
             continue
         if rows is None:
-            rows = _allocate(len(collection), prepared.image)
+            rows = allocate(len(collection), prepared.image)
         elif rows.dtype == np.uint8 and prepared.image.dtype != np.uint8:
             rows = (rows / np.float32(255)).astype(np.float32)  # 8-bit so far, deeper from here on
         value = prepared.image
@@ -160,7 +160,8 @@ def load_stack(collection: Collection, preprocessing: Preprocessing, progress: P
     return Stack(rows[: len(items)], items, digests, unreadable)
 
 
-def _allocate(n: int, image: NDArray[Any]) -> NDArray[Any]:
+def allocate(n: int, image: NDArray[Any]) -> NDArray[Any]:
+    """Room for n arrays like `image`: in memory, or, where that would be much, in a temporary file mapped into it."""
     shape = (n, *image.shape)
     if n * image.nbytes <= _IN_MEMORY:
         return np.empty(shape, dtype=image.dtype)

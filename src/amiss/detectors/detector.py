@@ -21,6 +21,8 @@ from ..progress import Progress, silent
 from ..recipe.recipe import Recipe, Scorer
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..explain.explanation import Explanation
     from ..recipe.context import FitContext, Trained
 
@@ -78,12 +80,24 @@ class Detector(Recipe[Scorer]):
     def train(self, context: FitContext) -> Trained:
         return train(self, context)
 
+    def set_params(self, **settings: Any) -> Self:
+        """Change settings by name. They hold for the next fit; `false_alarm_rate` also decides from now on.
+
+        Raises:
+            UsageError: an unknown one, or a value it cannot take.
+        """
+        super().set_params(**settings)
+        model: FittedModel | None = getattr(self, "model_", None)
+        if model is not None and "false_alarm_rate" in settings:
+            self.model_ = model.with_false_alarm_rate(self.false_alarm_rate)
+        return self
+
     def require_fitted(self) -> FittedModel:
         """What has been learnt. Raises `NotFittedError` where `fit` did not come before."""
         model: FittedModel | None = getattr(self, "model_", None)
         if model is None:
             raise NotFittedError(
-                f"this {type(self).__name__} is not fitted; call fit first, or amiss.load a model file"
+                f"this {type(self).__name__} is not fitted; call fit first (a model file is read by amiss.load)"
             )
         return model
 
@@ -114,6 +128,10 @@ class Detector(Recipe[Scorer]):
         """Score on `auto`, `torch`, `torch-bfloat16` or `onnxruntime` from here on."""
         self.model_ = self.require_fitted().on(name)
         return self
+
+    def torch_scorer(self) -> nn.Module:
+        """The fitted scorer as a torch module; see `FittedModel.torch_scorer`. Raises `NotFittedError` before `fit`."""
+        return self.require_fitted().torch_scorer()
 
     # -- what is known of it -------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from ..data.stack import load_stack
 from ..environment import versions
 from ..errors import DataError, UsageError
 from ..lazy import torch
+from ..model import FittedModel
 from ..networks.parts import CODES, CONVOLUTIONS, GATES, NETWORKS, POSTS
 from ..objectives.forms import NEGATIVES
 from ..settings import WholeNumbers, narrowed, setting
@@ -400,30 +401,38 @@ class Reconstructor(Detector["networks.autoencoder.ReconstructionScorer"]):
         return training.stage.Computation("scale", scale)
 
     def path_scores(self, x: Images) -> dict[str, NDArray[np.float32]]:
-        """The three scores of ALPS (III-D) for images: `normal`, `perturbed` and `mean`, each (n,), unscaled.
+        """See the function `path_scores`. Raises `NotFittedError` before `fit`."""
+        return path_scores(self.require_fitted(), x)
 
-        Raises:
-            NotFittedError: neither fitted nor loaded.
-            UsageError: the detector scores patches.
-            MissingExtraError: torch is not installed.
-            DataError: an image cannot be read.
-        """
-        model = self.require_fitted()
-        if not self.sees_whole_images:
-            raise UsageError("scores of every path need whole images; fit with patch=none and features=none")
-        versions.require("train", "scores of every path", "torch")
-        stack = load_stack(open_images(x, "score"), model.preprocessing)
-        if stack.unreadable:
-            raise DataError(stack.unreadable[0][1])
-        scorer = model.torch_scorer()
-        assert isinstance(scorer, networks.autoencoder.ReconstructionScorer)
-        found: dict[str, list[NDArray[np.float32]]] = {"normal": [], "perturbed": [], "mean": []}
-        with torch.inference_mode():
-            for begin in range(0, len(stack.images), model.batch_size):
-                part = torch.from_numpy(to_float(stack.images[begin : begin + model.batch_size]))
-                for path, scores in found.items():
-                    scores.append(scorer.errors(part, path).mean(dim=(1, 2)).numpy())
-        return {path: np.concatenate(scores) for path, scores in found.items()}
+
+def path_scores(model: FittedModel, x: Images) -> dict[str, NDArray[np.float32]]:
+    """The three scores of ALPS (III-D) for images: `normal`, `perturbed` and `mean`, each (n,), unscaled.
+
+    Args:
+        model: of an autoencoder; fitted or loaded.
+        x: images, as `score` takes them.
+
+    Raises:
+        UsageError: a model of another method, or one that scores patches or features.
+        MissingExtraError: torch is not installed.
+        DataError: an image cannot be read.
+    """
+    if not model.sees_whole_images:
+        raise UsageError("scores of every path need whole images; fit with patch=none and features=none")
+    versions.require("train", "scores of every path", "torch")
+    scorer = model.torch_scorer()
+    if not isinstance(scorer, networks.autoencoder.ReconstructionScorer):
+        raise UsageError(f"{model.label} has no paths through a code; an autoencoder has, such as ALPS")
+    stack = load_stack(open_images(x, "score"), model.preprocessing)
+    if stack.unreadable:
+        raise DataError(stack.unreadable[0][1])
+    found: dict[str, list[NDArray[np.float32]]] = {"normal": [], "perturbed": [], "mean": []}
+    with torch.inference_mode():
+        for begin in range(0, len(stack.images), model.batch_size):
+            part = torch.from_numpy(to_float(stack.images[begin : begin + model.batch_size]))
+            for path, scores in found.items():
+                scores.append(scorer.errors(part, path).mean(dim=(1, 2)).numpy())
+    return {path: np.concatenate(scores) for path, scores in found.items()}
 
 
 def _both_kinds(images: torch.Tensor, batch: training.stage.Batch) -> torch.Tensor:

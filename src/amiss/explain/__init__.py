@@ -40,10 +40,11 @@ def get_explainer(name: str) -> type[Explainer]:
         close = difflib.get_close_matches(name, explainer_names(), n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(explainer_names())}"
         raise UsageError(f"there is no explainer {name!r}; {hint}")
+    explainer = importlib.import_module(f"{__name__}.explainer")
     module = importlib.import_module(f"{explainers.__name__}.{name}")
     (found,) = (
         value
         for value in vars(module).values()
-        if isinstance(value, type) and hasattr(value, "attribute") and value.__module__ == module.__name__
+        if isinstance(value, type) and issubclass(value, explainer.Explainer) and value.__module__ == module.__name__
     )
     return found

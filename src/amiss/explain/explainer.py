@@ -43,6 +43,10 @@ class Question:
         self.passes = 0
         self.together = together or model.batch_size
 
+    def count_pass(self) -> None:
+        """One more input has gone through the scorer."""
+        self.passes += 1
+
     def scores(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n,) scores of (n, ...) inputs."""
         return np.concatenate([self._run(batch) for batch in self._batches(images)] or [np.empty(0, np.float32)])

@@ -16,7 +16,7 @@ from ..data import Collection, Images
 from ..data.inputs import stacked_inputs
 from ..engines import batch_size
 from ..environment import versions
-from ..errors import DataError, DegenerateTrainingWarning, UsageError
+from ..errors import DegenerateTrainingWarning, UsageError
 from ..model.calibrated import calibrate
 from ..model.fitted import FittedModel
 from ..model.manifest import Part, Record, SplitFacts
@@ -48,9 +48,8 @@ def fit(
     """Learn what normal images look like; see `amiss.detectors.detector.Detector.fit`, which passes all of it on."""
     _check(recipe, anomalies, validation)
     collection = open_normal(x)
-    context = prepare(recipe, collection, anomalies, validation, work_dir, resume, progress)
-    if context.stack.unreadable and isinstance(x, np.ndarray):
-        raise DataError(context.stack.unreadable[0][1])
+    strict = isinstance(x, np.ndarray)
+    context = prepare(recipe, collection, anomalies, validation, work_dir, resume, progress, strict)
     context, discarded = without_strangest(recipe, context)
     trained = recipe.train(context)
     shape, stack, splits = context.preprocessing.shape, context.stack, context.splits

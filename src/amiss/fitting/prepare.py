@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _SAMPLES = 64
 #: Images that tell the scale of a backbone's features, and images that it sees at once.
 _SCALED_BY, _TOGETHER = 256, 32
+#: Raised when checkpoints of an earlier version can no longer be gone on from.
+_CHECKPOINTS = 2
 
 
 def open_normal(x: Images) -> Collection:
@@ -52,8 +54,9 @@ def prepare(
     work_dir: Path | None,
     resume: bool,
     progress: Progress,
+    strict: bool = False,
 ) -> FitContext:
-    """Everything that training may use.
+    """Everything that training may use; `strict` makes an error of an image that cannot be read.
 
     Raises:
         DataError: images that cannot be read, or too few.
@@ -63,6 +66,8 @@ def prepare(
     backbone = None if recipe.features is None else networks.backbone.Backbone.read(recipe.features)
     preprocessing = _preprocessing(recipe, collection, backbone)
     stack = load_stack(collection, preprocessing, progress)
+    if stack.unreadable and strict:
+        raise DataError(stack.unreadable[0][1])
     stack, splits = _divided(recipe, stack)
     labelled = Labelled.load(anomalies, validation, preprocessing, stack.digests, progress)
     features = None
@@ -117,6 +122,7 @@ def _claim(recipe: Recipe[Any], context: FitContext, work_dir: Path) -> None:
     """Checkpoints of other data or settings are never continued."""
     stack, backbone = context.stack, context.backbone
     claim = {
+        "checkpoints": _CHECKPOINTS,
         "method": type(recipe).__name__,
         "settings": recipe.settings_as_text(),
         "preprocessing": context.preprocessing.to_dict(),

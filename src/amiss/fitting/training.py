@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import training
-from ..data.clips import training_clips
+from ..data.clips import Clips, training_clips
 from ..data.patches import cut_patches, foreground_patches
-from ..data.stack import Stack
+from ..data.preprocessing import to_float
+from ..data.stack import Stack, allocate
 from ..errors import UsageError
 from ..lazy import torch
 from ..recipe.context import FitContext, Trained
 from ..recipe.recipe import Recipe
 
+if TYPE_CHECKING:
+    from ..networks.backbone import Features
+
+#: Images that a backbone sees at once.
+_TOGETHER = 32
 #: Clips that choose the epoch; many more tell no more.
 _STOP_CLIPS = 256
 
@@ -57,15 +64,41 @@ def _training_data(recipe: Recipe[Any], context: FitContext) -> training.loop.Tr
         if labelled.anomalies is not None or labelled.validation is not None:
             raise UsageError("patches of labelled anomalies are mostly normal; set patch=none to use anomalies")
         train, stop = (_patches(recipe, recipe.patch, stack, part) for part in (splits.train, splits.stop))
-    return training.loop.TrainingData(
-        train,
-        stop,
-        labelled.anomalies,
-        labelled.validation,
-        labelled.masks,
-        training.stage.no_backbone if context.backbone is None else context.backbone,
-        on_features=not recipe.takes_backbone,
+    data = training.loop.TrainingData(train, stop, labelled.anomalies, labelled.validation, labelled.masks)
+    if context.backbone is None:
+        return data
+    if recipe.takes_backbone:
+        return dataclasses.replace(data, features=context.backbone)
+    return _on_features(data, context.backbone)
+
+
+def _on_features(data: training.loop.TrainingData, backbone: Features) -> training.loop.TrainingData:
+    """The same with feature maps, which never change, in the images' place."""
+
+    def of(images: NDArray[Any]) -> NDArray[Any]:
+        return _feature_maps(backbone, images)
+
+    assert not isinstance(data.train, Clips)  # methods of clips take no backbone
+    assert not isinstance(data.stop, Clips)
+    return dataclasses.replace(
+        data,
+        train=of(data.train),
+        stop=of(data.stop),
+        anomalies=None if data.anomalies is None else of(data.anomalies),
+        validation=None if data.validation is None else (of(data.validation[0]), data.validation[1]),
     )
+
+
+def _feature_maps(backbone: Features, images: NDArray[Any]) -> NDArray[Any]:
+    """(n, d, h', w') of prepared images, computed once, a few at a time; large ones lie in a file."""
+    found: NDArray[Any] | None = None
+    with torch.no_grad():
+        for begin in range(0, len(images), _TOGETHER):
+            part = backbone(torch.from_numpy(to_float(images[begin : begin + _TOGETHER]))).numpy()
+            found = allocate(len(images), part[0]) if found is None else found
+            found[begin : begin + len(part)] = part
+    assert found is not None  # no part of the images is empty
+    return found
 
 
 def _patches(recipe: Recipe[Any], patch: tuple[int, int], stack: Stack, indices: NDArray[np.int64]) -> NDArray[Any]:

@@ -51,9 +51,9 @@ class LocatedADACL(Detector["networks.pyramid.PyramidScorer"]):
     steps: int = setting(250, "training steps in an epoch, however many images there are", low=1)
     batch_size: int = setting(32, "normal images in each training step", low=2)
     learning_rate: float = setting(2e-3, "of the optimizer at its highest, one cycle", low=0.0)
-    anomalies: tuple[str, ...] = setting(LOCAL, "kinds of created anomalies", kind=Words(LOCAL))
+    anomalies: tuple[str, ...] = setting(LOCAL, "kinds of created anomalies", kind=Words(LOCAL, least=1))
     edges: tuple[str, ...] = setting(
-        ("hard", "soft"), "how created anomalies meet the image: hard, soft, poisson", kind=Words(EDGES)
+        ("hard", "soft"), "how created anomalies meet the image: hard, soft, poisson", kind=Words(EDGES, least=1)
     )
     untouched: float = setting(0.25, "share of the training images that get no anomaly", low=0.0, high=0.9)
     vary: tuple[str, ...] = setting(
@@ -136,9 +136,6 @@ class LocatedADACL(Detector["networks.pyramid.PyramidScorer"]):
 
     def check(self) -> None:
         super().check()
-        for name, named, known in (("anomalies", self.anomalies, LOCAL), ("edges", self.edges, EDGES)):
-            if not named:
-                raise UsageError(f"{name} must name one at least; there are: {', '.join(known)}")
         if "poisson" in self.edges:
             versions.require("train", "edges=poisson", "cv2")
         if self.normal_high >= self.anomaly_low:

@@ -43,7 +43,7 @@ class MotionADACL(Detector["networks.clip_scorers.ClipScorer"]):
     learning_rate: float = setting(2e-3, "of the optimizer at its highest, one cycle", low=0.0)
     frames: int = setting(4, "frames of a clip", low=2, high=32)
     fastest: int = setting(4, "how many times too fast things move at most", low=2, high=16)
-    anomalies: tuple[str, ...] = setting(MOTION, "kinds of created anomalies: speed, size", kind=Words(MOTION))
+    anomalies: tuple[str, ...] = setting(MOTION, "kinds of created anomalies: speed, size", kind=Words(MOTION, least=1))
     untouched: float = setting(0.25, "share of the training clips that get no anomaly", low=0.0, high=0.9)
     width: int = setting(16, "filters of the network's first level", low=1)
     dropout: float = setting(0.1, "share of the filters that a training step goes without", low=0.0, high=0.9)
@@ -66,8 +66,6 @@ class MotionADACL(Detector["networks.clip_scorers.ClipScorer"]):
 
     def check(self) -> None:
         super().check()
-        if not self.anomalies:
-            raise UsageError(f"anomalies must name one kind at least; there are: {', '.join(MOTION)}")
         if self.map_stride not in (4, 8):
             raise UsageError(f"map_stride must be 4 or 8, but is {self.map_stride}")
 

@@ -64,10 +64,12 @@ class PaDiM(Detector["networks.composed.ComposedScorer"]):
     def stages(self, scorer: networks.composed.ComposedScorer) -> Sequence[training.stage.Computation]:
         def compute(context: training.stage.StageContext) -> dict[str, float]:
             front, channels = scorer.get_submodule("front"), scorer.get_buffer("channels")
-            total = torch.zeros_like(scorer.get_buffer("mean")).double()
-            products = torch.zeros_like(scorer.get_buffer("whitening")).double()
+            total = torch.zeros(scorer.get_buffer("mean").shape, dtype=torch.float64)
+            products = torch.zeros(scorer.get_buffer("whitening").shape, dtype=torch.float64)
             for images in context.train.batches(64):
-                found = _features(context.features(images), front, channels).double()
+                found = (
+                    _features(context.features(images), front, channels).cpu().double()
+                )  # not every device has float64
                 total += found.sum(dim=0)
                 products += torch.einsum("nhwi,nhwj->hwij", found, found)
             mean = total / len(context.train)
@@ -77,7 +79,8 @@ class PaDiM(Detector["networks.composed.ComposedScorer"]):
             covariance = covariance + self.shrinkage * variance * torch.eye(mean.shape[-1]).to(covariance)
             # with covariance = L L^T, the Mahalanobis distance is the length of L^-1 (x - mean)
             whitening = torch.linalg.inv(torch.linalg.cholesky(covariance))
-            scorer.set_buffers(mean=mean.float(), whitening=whitening.float())
+            device = channels.device
+            scorer.set_buffers(mean=mean.float().to(device), whitening=whitening.float().to(device))
             return {"mean variance": float(variance)}
 
         return [training.stage.Computation("fit", compute)]

@@ -54,7 +54,7 @@ class Panel(Detector["FusedScorer"]):
     takes_backbone: ClassVar[bool] = True
 
     members: tuple[str, ...] = setting(
-        ("located_adacl", "adacl", "pca", "knn"), "methods that are fitted, with commas between", kind=Words()
+        ("located_adacl", "adacl", "pca", "knn"), "methods that are fitted, with commas between", kind=Words(least=1)
     )
     epochs: int = setting(0, "most epochs of every member; 0 leaves each its own", low=0)
     vary: tuple[str, ...] = setting(
@@ -202,7 +202,7 @@ def _outputs(fused: FusedScorer, images: NDArray[Any], backbone: Features | None
     with torch.no_grad():
         for begin in range(0, len(images), _TOGETHER):
             part = torch.from_numpy(to_float(images[begin : begin + _TOGETHER]))
-            parts.append(fused.member_outputs(part if backbone is None else backbone(part)))
+            parts.append(fused.member_outputs(part if backbone is None else backbone(part), part))
     return [
         {what: torch.cat([part[number][what] for part in parts]) for what in parts[0][number]}
         for number in range(len(fused.members))

@@ -32,7 +32,7 @@ def evaluate_videos(
         scores: (n,) finite, higher = more anomalous; the frames of each video in their order.
         labels: (n,) bool, True = anomalous.
         videos: n names.
-        high, low: thresholds of events, see `amiss.timeline.Events`.
+        high, low: thresholds of events, see `amiss.events.Events`.
         rate: frames a second; None where unknown, and then 25 are assumed.
         repeats, seed: of the bootstrap, which draws whole videos.
 

@@ -283,6 +283,16 @@ class FittedModel:
         """The same model with other weights, on torch in float32; its calibration still is that of the old ones."""
         return dataclasses.replace(self, scorer=scorer.eval(), weights=b"", graph=None, engine_name="torch")
 
+    def with_false_alarm_rate(self, rate: float) -> FittedModel:
+        """The same model, deciding at another rate by the same calibration scores; its maps are shown as before.
+
+        Raises:
+            UsageError: a rate outside (0, 1).
+        """
+        model = dataclasses.replace(self, false_alarm_rate=rate, settings={**self.settings, "false_alarm_rate": rate})
+        assert model.decision.false_alarm_rate == rate  # a rate that cannot be is told now
+        return model
+
     def torch_scorer(self) -> nn.Module:
         """The scorer as a torch module, in float32 on the CPU; needs the extra `train`.
 
@@ -325,7 +335,12 @@ class FittedModel:
         calibration = self.calibration
         if calibration.inputs is not None:
             calibration = calibration.with_engine(engines.onnx_engine.OnnxEngine(graph), self.batch_size)
-        return dataclasses.replace(self, graph=graph, calibration=calibration)
+        # every engine has its scores now, so the inputs can go
+        return dataclasses.replace(self, graph=graph, calibration=dataclasses.replace(calibration, inputs=None))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what runs the scorer, which is made again where it is needed."""
+        return {name: value for name, value in vars(self).items() if name != "engine"}
 
     def save(self, path: str | Path) -> Path:
         """Write a model file (see `amiss.load`), whole or not at all; returns its path.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # for type checkers alone
     from . import embedding as embedding
     from . import fusion as fusion
     from . import gates as gates
+    from . import head as head
     from . import memory as memory
     from . import memory_bank as memory_bank
     from . import neighbours as neighbours

@@ -12,10 +12,13 @@ from torch import Tensor, nn
 
 from ..environment.machine import cpu_count
 from ..errors import UsageError
+from .head import answers, sees_image
 from .memory_bank import resized, upsampled
 
 #: Sides of images for graphs that take any size: five halvings leave something, and nothing is cut off.
 _MULTIPLE, _SMALLEST = 32, 64
+#: Images that go through it together in training.
+_TOGETHER = 32
 #: The scale of a feature: these shares of its values on normal images lie below its ends; so many are sampled a batch.
 _QUANTILES, _SAMPLED = (0.001, 0.999), 2000
 
@@ -64,6 +67,9 @@ class Backbone:
 
     def __deepcopy__(self, memo: object) -> Backbone:
         return self  # it never changes
+
+    def __reduce__(self) -> tuple[type[Backbone], tuple[bytes, str]]:
+        return Backbone, (self.graph, self.name)  # a session of ONNX Runtime cannot be pickled
 
     def suitable(self, height: int, width: int) -> tuple[int, int]:
         """The size (h, w) it takes that is nearest to the given one: its own, or multiples of 32 from 64 on."""
@@ -131,7 +137,8 @@ class Features(nn.Module):
         return (joined - self.get_buffer("low")[:, None, None]) / self.get_buffer("span")[:, None, None]
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.join(self.backbone(image))
+        """A few images at a time, however many are asked about."""
+        return torch.cat([self.join(self.backbone(part)) for part in torch.split(image, _TOGETHER)])
 
 
 class BackboneScorer(nn.Module):
@@ -148,16 +155,15 @@ class BackboneScorer(nn.Module):
         super().__init__()
         self.features, self.inner = features, inner
         #: Does the head see the image beside its features?
-        self.sees_image = bool(getattr(inner, "sees_image", False))
+        self.sees_image = sees_image(inner)
         self._size = size
 
     def head(self, levels: Sequence[Tensor], image: Tensor) -> dict[str, Tensor]:
         """All that comes behind the backbone, from its feature maps (and the image) to the answers."""
-        features = self.features.join(levels)
-        answers = dict(self.inner(features, image) if self.sees_image else self.inner(features))
-        if "map" in answers:
-            answers["map"] = upsampled(answers["map"], self._size)
-        return answers
+        found = dict(answers(self.inner, self.features.join(levels), image))
+        if "map" in found:
+            found["map"] = upsampled(found["map"], self._size)
+        return found
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         return self.head(self.features.backbone(image), image)

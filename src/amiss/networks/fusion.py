@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from .head import answers, sees_image
+
 
 class FusedScorer(nn.Module):
     """Scorer: the weighted sum of its members' scores, each scaled by its scores of normal images.
@@ -23,14 +25,22 @@ class FusedScorer(nn.Module):
     def __init__(self, members: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.members = nn.ModuleDict(members)
+        #: Does a member see the image beside a backbone's features?
+        self.sees_image = any(sees_image(member) for member in members.values())
         for what in ("score", "map"):
             self.register_buffer(f"{what}_mean", torch.zeros(len(members)))
             self.register_buffer(f"{what}_deviation", torch.ones(len(members)))
         self.register_buffer("weight", torch.full((len(members),), 1 / len(members)))
 
-    def member_outputs(self, image: Tensor) -> list[dict[str, Tensor]]:
-        """The outputs of each member for images (n, c, h, w), as they are: `score` (n,) and perhaps `map` (n, h, w)."""
-        return [member(image) for member in self.members.values()]
+    def member_outputs(self, features: Tensor, image: Tensor | None = None) -> list[dict[str, Tensor]]:
+        """The outputs of each member, as they are: `score` (n,) and perhaps `map` (n, h, w).
+
+        Args:
+            features: images (n, c, h, w), or the feature maps of a backbone.
+            image: the images, where `features` are feature maps.
+        """
+        image = features if image is None else image
+        return [answers(member, features, image) for member in self.members.values()]
 
     def fit_scale(self, outputs: list[dict[str, Tensor]]) -> None:
         """Fit the scales to the members' outputs for normal images that none has learnt from."""
@@ -54,8 +64,8 @@ class FusedScorer(nn.Module):
             [weight[number] * (outputs[number][what].float() - mean[number]) / deviation[number] for number in having]
         )
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        outputs = self.member_outputs(image)
+    def forward(self, features: Tensor, image: Tensor | None = None) -> dict[str, Tensor]:
+        outputs = self.member_outputs(features, image)
         fused = {"score": self.scaled(outputs, "score").sum(dim=0)}
         if any("map" in output for output in outputs):
             fused["map"] = self.scaled(outputs, "map").sum(dim=0)

@@ -419,7 +419,7 @@ def _outline(heights: NDArray[np.float64], scale: float) -> str:
 
 
 def _rows(counted: Histogram) -> list[dict[str, Any]]:
-    edges = [_number(float(edge)) for edge in _told_apart(counted.edges)]
+    edges = [_number(float(edge)) for edge in _distinct(counted.edges)]
     rows = []
     for place in range(len(counted.counts)):
         span = f"{edges[place]} to {edges[place + 1]}"
@@ -442,7 +442,7 @@ def _rows(counted: Histogram) -> list[dict[str, Any]]:
     return rows
 
 
-def _told_apart(edges: NDArray[np.float64]) -> NDArray[np.float64]:
+def _distinct(edges: NDArray[np.float64]) -> NDArray[np.float64]:
     """Edges without the dust of rounding: an edge at 1e-17 between steps of 0.1 is zero."""
     return np.where(np.abs(edges) < 1e-9 * (edges[-1] - edges[0]), 0.0, edges)
 

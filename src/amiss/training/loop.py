@@ -24,6 +24,7 @@ from ..data.clips import Clips
 from ..environment.machine import keep_freed_memory
 from ..errors import TrainingError
 from ..metrics import Ranking
+from ..networks.head import answers
 from ..progress import Progress
 from .record import StageRecord
 from .stage import Backbone, Batch, Computation, Held, Player, PreparedImages, Stage, StageContext, no_backbone
@@ -39,9 +40,7 @@ class TrainingData:
         masks: (m, 1, h, w) int8 of the anomalies, see `Batch.masks`.
         validation: labelled images and (n,) bool, True = anomalous, whose AUROC chooses the epoch instead; a choice
             that has seen anomalies, and is recorded as such.
-        backbone: images to feature maps, where there is one.
-        on_features: is what the networks see the feature maps, in the images' place? Otherwise the backbone is handed
-            on as a part.
+        features: the backbone, for methods that take it as a part.
     """
 
     train: NDArray[Any] | Clips
@@ -49,17 +48,7 @@ class TrainingData:
     anomalies: NDArray[Any] | None = None
     validation: tuple[NDArray[Any], NDArray[np.bool_]] | None = None
     masks: NDArray[np.int8] | None = None
-    backbone: Backbone = no_backbone
-    on_features: bool = False
-
-    @property
-    def features(self) -> Backbone:
-        """The backbone as a part; where it stands in front of everything, there is none left."""
-        return no_backbone if self.on_features else self.backbone
-
-    def given(self, images: NDArray[Any] | Clips, device: torch.device | str) -> PreparedImages:
-        """Some of the images as the networks see them."""
-        return PreparedImages(images, device, self.backbone if self.on_features else no_backbone)
+    features: Backbone = no_backbone
 
 
 @dataclass(frozen=True)
@@ -109,10 +98,10 @@ class _StageRun:
         self._run, self._folder, self._fabric = run, folder, fabric
         self._batch_size = min(stage.batch_size or run.batch_size, len(data.train))
         self._steps = stage.steps or max(math.ceil(len(data.train) / self._batch_size), stage.fewest_steps)
-        self._train = data.given(data.train, fabric.device)
-        self._anomalies = None if data.anomalies is None else data.given(data.anomalies, fabric.device)
+        self._train = PreparedImages(data.train, fabric.device)
+        self._anomalies = None if data.anomalies is None else PreparedImages(data.anomalies, fabric.device)
         self._moving = [self._made(player) for player in stage.players]
-        self._history: list[dict[str, float]] = []
+        self._history: list[dict[str, int | float]] = []
         self._best: dict[str, Any] = {"figure": -math.inf, "epoch": 0, "weights": {}}
         self._without_better = 0  # epochs
         self._smallest = math.inf  # stop figure, of those that count for the patience
@@ -210,7 +199,7 @@ class _StageRun:
         self._networks.eval()
         with torch.no_grad():
             figures |= self._measure(epoch)
-        self._history.append({"epoch": float(epoch + 1), **figures})
+        self._history.append({"epoch": epoch + 1, **figures})
         if "stop" in figures:
             for moving in self._moving:
                 if isinstance(moving.schedule, ReduceLROnPlateau):
@@ -225,7 +214,7 @@ class _StageRun:
 
     def _measure(self, epoch: int) -> dict[str, float]:
         figures = {}
-        stop = self._data.given(self._data.stop, self._fabric.device)[:]
+        stop = PreparedImages(self._data.stop, self._fabric.device)[:]
         if self._stage.monitor is not None:
             figures["stop"] = self._stage.monitor(Held(stop, self._generator(), self._data.features))
         if self._stage.measure is not None:
@@ -241,8 +230,9 @@ class _StageRun:
         return figures
 
     def _validated(self, images: NDArray[Any], anomalous: NDArray[np.bool_]) -> float:
-        given = self._data.given(images, self._fabric.device)
-        scores = torch.cat([self._networks["scorer"](self._data.features(part))["score"] for part in given.batches()])
+        given = PreparedImages(images, self._fabric.device)
+        scorer = self._networks["scorer"]
+        scores = torch.cat([answers(scorer, self._data.features(part), part)["score"] for part in given.batches()])
         values = scores.float().cpu().numpy()
         return float(Ranking(values, anomalous).auroc()) if np.isfinite(values).all() else math.nan
 
@@ -343,10 +333,14 @@ def _run_or_restore(
 
 
 def _fabric(run: RunSettings) -> Fabric:
-    logger = logging.getLogger("lightning_fabric")
-    logger.setLevel(logging.ERROR)  # its banners are for its own users; ours see the progress of the fit
     precision: Any = "bf16-mixed" if run.precision == "bfloat16" else "32-true"
-    return Fabric(accelerator=run.device, devices=1, precision=precision)
+    logger = logging.getLogger("lightning_fabric")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # its banners are for its own users; ours see the progress of the fit
+    try:
+        return Fabric(accelerator=run.device, devices=1, precision=precision)
+    finally:
+        logger.setLevel(level)
 
 
 def _generator(*position: int) -> Generator:
@@ -365,7 +359,7 @@ def _run_computation(
 ) -> StageRecord:
     start = time.perf_counter()
     networks.to(run.device).eval()
-    train, stop = (data.given(part, run.device) for part in (data.train, data.stop))
+    train, stop = (PreparedImages(part, run.device) for part in (data.train, data.stop))
     with torch.no_grad(), torch.random.fork_rng():
         generator = _generator(run.seed, number)
         torch.manual_seed(generator.initial_seed())

@@ -23,7 +23,7 @@ class StageRecord(Strict):
     better: Literal["min", "max"]
     steps_per_epoch: int
     seconds: float
-    figures: list[dict[str, float]]
+    figures: list[dict[str, int | float]]
 
     @classmethod
     def of_computation(cls, name: str, seconds: float, figures: dict[str, float]) -> StageRecord:
@@ -36,7 +36,7 @@ class StageRecord(Strict):
             better="min",
             steps_per_epoch=1,
             seconds=round(seconds, 1),
-            figures=[{"epoch": 1.0, **figures}],
+            figures=[{"epoch": 1, **figures}],
         )
 
 

@@ -139,24 +139,13 @@ class Stage:
 
 
 class PreparedImages:
-    """Prepared images (n, c, h, w), uint8 or float32 in [0, 1], given out as float32 on the training device.
+    """Prepared images (n, c, h, w), uint8 or float32, given out as float32 on the training device.
 
     So are clips, (n, t, c, h, w), which are cut when they are asked for.
-
-    Args:
-        images: all of them.
-        device: where they are given out.
-        features: what is given out in the images' place: their feature maps, computed when they are asked for.
     """
 
-    def __init__(
-        self,
-        images: NDArray[Any] | Tensor | Clips,
-        device: torch.device | str = "cpu",
-        features: Backbone = no_backbone,
-    ) -> None:
-        self._images = images if isinstance(images, Clips) else torch.as_tensor(images)
-        self._device, self._features = device, features
+    def __init__(self, images: NDArray[Any] | Tensor | Clips, device: torch.device | str = "cpu") -> None:
+        self._images, self._device = images if isinstance(images, Clips) else torch.as_tensor(images), device
 
     def __len__(self) -> int:
         return len(self._images)
@@ -165,9 +154,7 @@ class PreparedImages:
         found = self._images[chosen]
         images = (found if isinstance(found, Tensor) else torch.from_numpy(found)).to(self._device)
         images = images.float() / 255 if images.dtype == torch.uint8 else images
-        if images.dim() > 4:
-            return images
-        return self._features(images).contiguous(memory_format=torch.channels_last)
+        return images if images.dim() > 4 else images.contiguous(memory_format=torch.channels_last)
 
     def batches(self, size: int = 256) -> Iterator[Tensor]:
         """All images in order, `size` at a time."""

@@ -44,7 +44,7 @@ class LRP(Explainer):
     def attribute(self, question: Question) -> Attribution:
         network, scorer = _network(question.model), question.model.torch_scorer()
         image = torch.from_numpy(question.image)
-        question.passes += 1
+        question.count_pass()
         if isinstance(scorer, networks.patch_scorer.PatchScorer):
             relevance, arrived, score = _of_patches(scorer, network, image, self.epsilon)
         else:
