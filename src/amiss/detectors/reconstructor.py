@@ -59,7 +59,9 @@ class Reconstructor(Detector["networks.autoencoder.ReconstructionScorer"]):
 
     network: str = setting("bcae1", "layers of the autoencoder", choices=NETWORKS)
     filters: tuple[int, ...] = setting(
-        (64, 64, 64, 96, 96), "of the encoder's layers; the last is the code's channels", kind=WholeNumbers(least=2)
+        (64, 64, 64, 96, 96),
+        "of the encoder's layers, with commas; the last is the code's channels",
+        kind=WholeNumbers(least=2),
     )
     gate: str | None = setting(None, "soft attention on the input: sigmoid (sa) or softmax (ssa)", choices=GATES)
     conv: str = setting("plain", "kind of convolutions; asymmetric = strengthened kernels", choices=CONVOLUTIONS)

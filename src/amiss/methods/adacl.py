@@ -47,7 +47,9 @@ class ADACL(Detector["networks.regressor.RegressionScorer"]):
     anomaly_low: float = setting(0.7, "X_H: labels of created anomalies are drawn from this to 1", low=0.0, high=1.0)
     loss: str = setting("mse", "mse, or bce (the thesis's ablation)", choices=("mse", "bce"))
     output: str = setting("clip", "clip: linear, clipped for display; sigmoid (ablation)", choices=("clip", "sigmoid"))
-    anomalies: tuple[str, ...] = setting(WHOLE, "kinds of created anomalies", kind=Words(WHOLE, least=1))
+    anomalies: tuple[str, ...] = setting(
+        WHOLE, "kinds of created anomalies, with commas between", kind=Words(WHOLE, least=1)
+    )
     patience: int = setting(10, "epochs without a better AUROC on created anomalies before training stops", low=1)
     fewest_steps: int = setting(50, "an epoch passes through few images several times, to this many steps", low=1)
 

@@ -35,7 +35,9 @@ class ALOCC(Detector["networks.discriminator.DiscriminatorScorer"]):
     learning_rate: float = setting(2e-4, "of both optimizers", low=0.0)
     noise: float = setting(0.2, "standard deviation of the noise in the input, in training", low=0.0)
     reconstruction_weight: float = setting(10.0, "of the autoencoder's squared error", low=0.0)
-    filters: tuple[int, ...] = setting((32, 64, 128), "of the autoencoder's encoder", kind=WholeNumbers(least=2))
+    filters: tuple[int, ...] = setting(
+        (32, 64, 128), "of the autoencoder's encoder, with commas", kind=WholeNumbers(least=2)
+    )
     patience: int = setting(8, "epochs without a better error before training stops", low=1)
     fewest_steps: int = setting(20, "an epoch passes through few images several times, to this many steps", low=1)
 

@@ -73,7 +73,7 @@ class G2D(Detector["networks.wgan.ClassifierScorer"]):
 
     epochs: int = setting(50, "of the generator; each is kept", low=1)
     filters: tuple[int, ...] = setting(
-        (1024, 512, 256), "of the generator; a quarter is enough for small images", kind=WholeNumbers()
+        (1024, 512, 256), "of the generator, with commas; a quarter is enough for small images", kind=WholeNumbers()
     )
     learning_rate: float = setting(1e-4, "of generator and critic", low=0.0)
     noise: int = setting(100, "length of the generator's input", low=1)

@@ -51,13 +51,17 @@ class LocatedADACL(Detector["networks.pyramid.PyramidScorer"]):
     steps: int = setting(250, "training steps in an epoch, however many images there are", low=1)
     batch_size: int = setting(32, "normal images in each training step", low=2)
     learning_rate: float = setting(2e-3, "of the optimizer at its highest, one cycle", low=0.0)
-    anomalies: tuple[str, ...] = setting(LOCAL, "kinds of created anomalies", kind=Words(LOCAL, least=1))
+    anomalies: tuple[str, ...] = setting(
+        LOCAL, "kinds of created anomalies, with commas between", kind=Words(LOCAL, least=1)
+    )
     edges: tuple[str, ...] = setting(
-        ("hard", "soft"), "how created anomalies meet the image: hard, soft, poisson", kind=Words(EDGES, least=1)
+        ("hard", "soft"),
+        "how created anomalies meet the image: hard, soft, poisson, with commas between",
+        kind=Words(EDGES, least=1),
     )
     untouched: float = setting(0.25, "share of the training images that get no anomaly", low=0.0, high=0.9)
     vary: tuple[str, ...] = setting(
-        (), "how normal images vary: rotate, shift, flip, light; or none", kind=Words(VARIATIONS)
+        (), "how normal images vary, with commas between: rotate, shift, flip, light; or none", kind=Words(VARIATIONS)
     )
     loss: str = setting("bce", "of each location: bce, or mse as in ADACL", choices=("mse", "bce"))
     normal_high: float = setting(0.0, "X_L: labels of normal locations are drawn from 0 to this", low=0.0, high=1.0)

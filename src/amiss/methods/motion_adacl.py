@@ -43,7 +43,9 @@ class MotionADACL(Detector["networks.clip_scorers.ClipScorer"]):
     learning_rate: float = setting(2e-3, "of the optimizer at its highest, one cycle", low=0.0)
     frames: int = setting(4, "frames of a clip", low=2, high=32)
     fastest: int = setting(4, "how many times too fast things move at most", low=2, high=16)
-    anomalies: tuple[str, ...] = setting(MOTION, "kinds of created anomalies: speed, size", kind=Words(MOTION, least=1))
+    anomalies: tuple[str, ...] = setting(
+        MOTION, "kinds of created anomalies, with commas between: speed, size", kind=Words(MOTION, least=1)
+    )
     untouched: float = setting(0.25, "share of the training clips that get no anomaly", low=0.0, high=0.9)
     width: int = setting(16, "filters of the network's first level", low=1)
     dropout: float = setting(0.1, "share of the filters that a training step goes without", low=0.0, high=0.9)

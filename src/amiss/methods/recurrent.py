@@ -42,10 +42,12 @@ class Recurrent(Detector["networks.convolutional_recurrent.RecurrentScorer"]):
     shape: str = setting("seq2seq", "what is made of a clip", choices=("autoencoder", "bidirectional", "seq2seq"))
     recurrent_layers: int = setting(2, "L_R, counted from the code", low=1, high=3)
     decoder: str = setting("recurrent", "recurrent (the thesis's N) or plain (its Y)", choices=("recurrent", "plain"))
-    filters: tuple[int, ...] = setting((64, 64, 64, 96, 96), "of the encoder's five layers", kind=WholeNumbers(least=5))
+    filters: tuple[int, ...] = setting(
+        (64, 64, 64, 96, 96), "of the encoder's five layers, with commas between", kind=WholeNumbers(least=5)
+    )
     frames: int = setting(8, "frames of a clip, T", low=2, high=64)
     strides: tuple[int, ...] = setting(
-        (1, 2, 4, 8, 16), "frames from one of a clip to the next in training", kind=WholeNumbers()
+        (1, 2, 4, 8, 16), "frames from one of a clip to the next in training, with commas between", kind=WholeNumbers()
     )
 
     @classmethod
