@@ -137,32 +137,40 @@ class Detector(Recipe[Scorer]):
 
     @property
     def preprocessing_(self) -> Preprocessing:
+        """From pixels of any size to what the scorer sees."""
         return self.require_fitted().preprocessing
 
     @property
     def calibration_scores_(self) -> dict[str, NDArray[np.float32]]:
+        """Scores (n,) of held-out normal images, sorted, by the name of the engine."""
         return dict(self.require_fitted().calibration.scores)
 
     @property
     def map_scale_(self) -> MapScale | None:
+        """On which maps are shown, where there are any."""
         return self.require_fitted().map_scale
 
     @property
     def decision_(self) -> Decision:
+        """By the calibration scores of the engine in use, at the false-alarm rate that was asked for."""
         return self.require_fitted().decision
 
     @property
     def engine_(self) -> Engine:
+        """What runs the scorer."""
         return self.require_fitted().engine
 
     @property
     def splits_(self) -> dict[str, Any]:
+        """What was used for what: `train`, `stop`, `calibrate`, each with its `count`, `digest` and `images`."""
         return self.require_fitted().record.splits.model_dump(exclude_none=True)
 
     @property
     def training_(self) -> dict[str, Any]:
+        """`device`, `precision` and `stages`, each with its epochs and the figures of each epoch."""
         return self.require_fitted().record.training.model_dump()
 
     @property
     def notes_(self) -> list[str]:
+        """Sentences to be read beside any figure: files left out, training that looked wrong."""
         return list(self.require_fitted().record.notes)

@@ -102,7 +102,11 @@ class Recipe(Generic[Scorer], metaclass=Settable):
         return scorer
 
     def train(self, context: FitContext) -> Trained:
-        """Train a new scorer; the calibration part is not looked at."""
+        """Train a new scorer; the calibration part is not looked at. A detector knows how; a panel trains its members.
+
+        Raises:
+            TrainingError: a loss that is not finite.
+        """
         raise NotImplementedError
 
     def learns_from_anomalies(self) -> bool:
