@@ -19,6 +19,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # there is a worker for every core
 _ALONE = ("test_what_a_page_shows_works", "test_every_pair_of_parts_fits_and_scores")
 
 
+#: A folder whose files share fits that take long.
+_FITTED = "tests/model/"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long tests first, so that no worker is left with one at the end."""
     items.sort(key=lambda item: (_ALONE[0] not in item.name, item.get_closest_marker("slow") is None))
@@ -37,7 +41,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             checked = re.search(r"::test_common_check\[\w+-(\w+)\]$", nodeid)
             if checked:
                 return f"common checks of {checked[1]}"
-            return nodeid if any(name in nodeid for name in _ALONE) else nodeid.partition("::")[0]
+            if any(name in nodeid for name in _ALONE):
+                return nodeid
+            file = nodeid.partition("::")[0]
+            return _FITTED if file.startswith(_FITTED) else file
 
     config.option.loadscopereorder = False  # the order is that of `pytest_collection_modifyitems`
     return Scheduling(config, log)

@@ -15,8 +15,13 @@ PAGE = (Path(__file__).parents[2] / "docs" / "explanations.md").read_text(encodi
 
 
 def columns(method: str) -> list[str]:
+    """The row that names the method, or the one of its kind: a new method needs none of its own."""
     section = PAGE.partition("## Which suits")[2].partition("\n## ")[0]
-    (row,) = (line for line in section.splitlines() if line.startswith("|") and f"`{method}`" in line)
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    detector = get_method(method)()
+    kind = "others with a map" if detector.has_map else "others without a map"
+    kind = "methods of video" if detector.clip_length > 1 else kind
+    row = next((line for line in lines if f"`{method}`" in line), None) or next(line for line in lines if kind in line)
     return [cell.strip() for cell in row.strip("|").split("|")][1:]
 
 
