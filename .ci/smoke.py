@@ -32,7 +32,7 @@ rng = np.random.default_rng(0)
 for number in range(3):
     Image.fromarray(rng.integers(0, 255, (16, 16), dtype=np.uint8)).save(images / f"{number}.png")
 amiss_says("score", model, str(images), "--out", "scores.csv", "--report", "report")
-rows = list(csv.DictReader(Path("scores.csv").open(encoding="utf-8")))
+rows = list(csv.DictReader(Path("scores.csv").read_text(encoding="utf-8").splitlines()))
 scores = amiss.load(model).score(images).scores
 assert [f"{float(row['score']):.4f}" for row in rows] == [f"{score:.4f}" for score in scores]
 assert "</html>" in Path("report", "report.html").read_text(encoding="utf-8")
