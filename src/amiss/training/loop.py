@@ -160,7 +160,7 @@ class _StageRun:
         """A player's steps on one batch."""
         for move in range(moving.player.moves):
             generator = self._generator(epoch, 1 + step, *([move] if move else []))
-            with self._fabric.autocast():
+            with self._autocast():
                 anomalies = self._draw_anomalies(generator)
                 terms = moving.player.terms(Batch(images, generator, *anomalies, features=self._data.features))
                 if not terms:
@@ -172,6 +172,12 @@ class _StageRun:
             moving.optimizer.step()
         if moving.schedule is not None and moving.player.schedule is not None and moving.player.schedule.per == "step":
             moving.schedule.step()
+
+    def _autocast(self) -> torch.autocast:
+        """Without a cache of cast weights: gradients of a network that is used several times in one step (a critic of
+        real and made images) would be added up in half precision."""
+        half = self._run.precision == "bfloat16"
+        return torch.autocast(self._fabric.device.type, torch.bfloat16, enabled=half, cache_enabled=False)
 
     def _draw_anomalies(self, generator: Generator) -> tuple[Tensor | None, Tensor | None]:
         """All labelled anomalies, or a batch of them; one generator for each move keeps other draws as they were."""
