@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 #: So many images tell colour and size; with size=native all must share one, so all are looked at.
 _SAMPLES = 64
-#: Images that tell the scale of a backbone's features, and images that it sees at once.
-_SCALED_BY, _TOGETHER = 256, 32
+#: Images that tell the scale of a backbone's features.
+_SCALED_BY = 256
 #: Raised when checkpoints of an earlier version can no longer be gone on from.
 _CHECKPOINTS = 2
 
@@ -114,7 +114,7 @@ def _without_copies(indices: NDArray[np.int64], digests: Sequence[str]) -> NDArr
 def _scaled(features: Features, images: NDArray[Any]) -> Features:
     some = torch.from_numpy(to_float(images[:: max(1, len(images) // _SCALED_BY)]))
     with torch.no_grad():
-        features.fit_scale(torch.split(some, _TOGETHER))
+        features.fit_scale(torch.split(some, networks.backbone.TOGETHER))
     return features
 
 

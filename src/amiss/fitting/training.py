@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import training
+from .. import networks, training
 from ..data.clips import Clips, training_clips
 from ..data.patches import cut_patches, foreground_patches
 from ..data.preprocessing import to_float
@@ -21,8 +21,6 @@ from ..recipe.recipe import Recipe
 if TYPE_CHECKING:
     from ..networks.backbone import Features
 
-#: Images that a backbone sees at once.
-_TOGETHER = 32
 #: Clips that choose the epoch; many more tell no more.
 _STOP_CLIPS = 256
 
@@ -93,8 +91,9 @@ def _feature_maps(backbone: Features, images: NDArray[Any]) -> NDArray[Any]:
     """(n, d, h', w') of prepared images, computed once, a few at a time; large ones lie in a file."""
     found: NDArray[Any] | None = None
     with torch.no_grad():
-        for begin in range(0, len(images), _TOGETHER):
-            part = backbone(torch.from_numpy(to_float(images[begin : begin + _TOGETHER]))).numpy()
+        together = networks.backbone.TOGETHER
+        for begin in range(0, len(images), together):
+            part = backbone(torch.from_numpy(to_float(images[begin : begin + together]))).numpy()
             found = allocate(len(images), part[0]) if found is None else found
             found[begin : begin + len(part)] = part
     assert found is not None  # no part of the images is empty

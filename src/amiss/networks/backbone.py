@@ -18,7 +18,7 @@ from .memory_bank import resized, upsampled
 #: Sides of images for graphs that take any size: five halvings leave something, and nothing is cut off.
 _MULTIPLE, _SMALLEST = 32, 64
 #: Images that go through it together in training.
-_TOGETHER = 32
+TOGETHER = 32
 #: The scale of a feature: these shares of its values on normal images lie below its ends; so many are sampled a batch.
 _QUANTILES, _SAMPLED = (0.001, 0.999), 2000
 
@@ -138,7 +138,7 @@ class Features(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """A few images at a time, however many are asked about."""
-        return torch.cat([self.join(self.backbone(part)) for part in torch.split(image, _TOGETHER)])
+        return torch.cat([self.join(self.backbone(part)) for part in torch.split(image, TOGETHER)])
 
 
 class BackboneScorer(nn.Module):
