@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import pkgutil
 from typing import TYPE_CHECKING
 
 from .. import lazy
-from ..errors import UsageError
+from ..environment.plugins import check_name, class_of_file
 from . import explainers
 
 __getattr__, __dir__ = lazy.attach(__name__)
@@ -36,15 +35,6 @@ def get_explainer(name: str) -> type[Explainer]:
     >>> get_explainer("lrp").__name__
     'LRP'
     """
-    if name not in explainer_names():
-        close = difflib.get_close_matches(name, explainer_names(), n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(explainer_names())}"
-        raise UsageError(f"there is no explainer {name!r}; {hint}")
+    check_name(name, explainer_names(), "explainer")
     explainer = importlib.import_module(f"{__name__}.explainer")
-    module = importlib.import_module(f"{explainers.__name__}.{name}")
-    (found,) = (
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, explainer.Explainer) and value.__module__ == module.__name__
-    )
-    return found
+    return class_of_file(f"{explainers.__name__}.{name}", explainer.Explainer)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
-import importlib
 import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import detectors, lazy
-from ..errors import UsageError
+from ..environment.plugins import check_name, class_of_file
 
 if TYPE_CHECKING:  # for type checkers alone
     from ..detectors import Detector
@@ -38,14 +36,5 @@ def get_method(name: str) -> type[Detector[Any]]:
     >>> get_method("adacl").__name__
     'ADACL'
     """
-    if name not in method_names():
-        close = difflib.get_close_matches(name, method_names(), n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(method_names())}"
-        raise UsageError(f"there is no method {name!r}; {hint}")
-    module = importlib.import_module(f"{_METHODS}.{name}")
-    (found,) = (
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, detectors.Detector) and value.__module__ == module.__name__
-    )
-    return found
+    check_name(name, method_names(), "method")
+    return class_of_file(f"{_METHODS}.{name}", detectors.Detector)
