@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .conformal import Decision, p_values
+from .conformal import Decision, largest_of_groups, p_values
 from .maps import MapScale, smoothed
 
-__all__ = ["Decision", "MapScale", "p_values", "smoothed"]
+__all__ = ["Decision", "MapScale", "largest_of_groups", "p_values", "smoothed"]
