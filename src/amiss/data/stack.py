@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..environment.machine import cpu_count
 from ..errors import DataError
 from ..progress import Progress, silent
+from .clips import video_of
 from .collection import Collection, Item, Pixels
 from .preprocessing import Preprocessing, shrunk_to
 
@@ -118,6 +119,19 @@ class Stack:
     unreadable: list[tuple[str, str]]
     groups: list[str | None] | None = None
     firsts: NDArray[np.int64] | None = None
+
+    def groups_of(self, indices: Iterable[int]) -> list[str]:
+        """What each of these images belongs to; an image that stands alone, to its own digest."""
+        groups = self.groups or [item.group for item in self.items]
+        return [groups[index] or self.digests[index] for index in indices]
+
+    @property
+    def groups_are_whole(self) -> bool:
+        """Whether no group is a part of a larger one, as a block of a video is."""
+        if self.groups is None:
+            return True
+        whole = [item.group or video_of(item) for item in self.items]
+        return len(set(zip(self.groups, whole, strict=True))) == len(set(whole))
 
 
 def sample_pixels(collection: Collection, most: int = 64) -> Iterator[Pixels]:

@@ -143,7 +143,7 @@ class Detector(Recipe[Scorer]):
     @property
     def calibration_scores_(self) -> dict[str, NDArray[np.float32]]:
         """Scores (n,) of held-out normal images, sorted, by the name of the engine."""
-        return dict(self.require_fitted().calibration.scores)
+        return {name: np.sort(scores) for name, scores in self.require_fitted().calibration.scores.items()}
 
     @property
     def map_scale_(self) -> MapScale | None:

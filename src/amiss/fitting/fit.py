@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .. import training
 from ..data import Collection, Images
 from ..data.inputs import stacked_inputs
+from ..data.stack import Stack
 from ..engines import batch_size
 from ..environment import versions
 from ..errors import DegenerateTrainingWarning, UsageError
@@ -95,18 +96,15 @@ def _record(collection: Collection, context: FitContext, discarded: NDArray[np.i
         notes.append(
             f"{len(discarded)} training images, the strangest, were left out; the first: {names[discarded[0]]}"
         )
-    related = stack.groups or [item.group for item in stack.items]
-    groups = {related[index] or stack.digests[index] for index in splits.calibrate}
-    few_groups = len(groups) if len(groups) < len(splits.calibrate) else None
 
-    def part(indices: NDArray[np.int64], named: bool = False, groups: int | None = None) -> Part:
+    def part(indices: NDArray[np.int64], named: bool = False) -> Part:
         digests = [stack.digests[index] for index in indices]
-        return part_of(digests, [names[index] for index in indices] if named else None, groups)
+        return part_of(digests, [names[index] for index in indices] if named else None)
 
     facts = SplitFacts(
         train=part(splits.train),
         stop=part(splits.stop),
-        calibrate=part(splits.calibrate, named=True, groups=few_groups),
+        calibrate=with_groups(part(splits.calibrate, named=True), stack, splits.calibrate),
         source=collection.title,
         video=True if collection.of_video else None,
         labelled=part_of(labelled.digests) if labelled.digests else None,
@@ -121,7 +119,16 @@ def _record(collection: Collection, context: FitContext, discarded: NDArray[np.i
     )
 
 
-def part_of(digests: Sequence[str], names: Sequence[str] | None = None, groups: int | None = None) -> Part:
+def part_of(digests: Sequence[str], names: Sequence[str] | None = None) -> Part:
     """What the record says of one part of the images."""
     kept = None if names is None else list(names)
-    return Part(count=len(digests), digest=digest_of(digests), images=list(digests), names=kept, groups=groups)
+    return Part(count=len(digests), digest=digest_of(digests), images=list(digests), names=kept)
+
+
+def with_groups(part: Part, stack: Stack, indices: Iterable[int]) -> Part:
+    """With the groups of its images, those of these indices, where some belong together."""
+    groups = stack.groups_of(indices)
+    count = len(set(groups))
+    if count == len(groups):
+        return part
+    return part.model_copy(update={"groups": count, "group_names": groups if stack.groups_are_whole else None})

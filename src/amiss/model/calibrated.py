@@ -26,7 +26,8 @@ class Calibration:
     """What held-out normal images tell.
 
     Attributes:
-        scores: of each, sorted, float32 (n,), by the name of the engine; `torch` is always there.
+        scores: of each, in the order in which the record names the images, float32 (n,), by the name of the engine;
+            `torch` is always there.
         map_scale: on which maps are shown, where there are any.
         precision: the fastest that keeps the scores.
         inputs: the images, or clips, themselves (n, ...), as long as some engine may still have to be calibrated; they
@@ -45,7 +46,7 @@ class Calibration:
     def with_engine(self, engine: Engine, batch_size: int) -> Calibration:
         """With scores of another engine; the inputs must still be there."""
         assert self.inputs is not None
-        scores = np.sort(run_batches(engine, self.inputs, batch_size).scores)
+        scores = run_batches(engine, self.inputs, batch_size).scores
         return replace(self, scores={**self.scores, engine.name: scores})
 
 
@@ -62,11 +63,10 @@ def calibrate(
         false_alarm_rate: sets the scale of maps.
     """
     output = run_batches(engines.torch_engine.TorchEngine(scorer, "float32", device), inputs, batch_size)
-    scores = np.sort(output.scores)
     scale = None if output.maps is None else MapScale.of(output.maps, false_alarm_rate)
-    chosen = engines.torch_engine.choose_precision(scorer, to_float(inputs[:batch_size]), scores, device)
+    chosen = engines.torch_engine.choose_precision(scorer, to_float(inputs[:batch_size]), output.scores, device)
     precision = PrecisionChoice(machine=versions.machine(), precision=chosen)
-    found = Calibration({"torch": scores}, scale, precision, inputs)
+    found = Calibration({"torch": output.scores}, scale, precision, inputs)
     return (
         found
         if chosen == "float32"

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import engines, explain, export, training
-from ..calibration import Decision, MapScale
+from ..calibration import Decision, MapScale, largest_of_groups
 from ..data import Images, Item, open_images
 from ..data.clips import Clips
 from ..data.inputs import streamed_inputs
@@ -183,8 +183,9 @@ class FittedModel:
     @property
     def decision(self) -> Decision:
         """By the calibration scores of the engine in use, at the false-alarm rate that was asked for."""
-        scores = self.calibration.of(self.engine.name)
-        return Decision(scores, self.false_alarm_rate, self.record.splits.calibrate.groups, self.learnt_from_video)
+        scores, images = self.calibration.of(self.engine.name), self.record.splits.calibrate
+        largest = None if images.group_names is None else largest_of_groups(scores, images.group_names)
+        return Decision(scores, self.false_alarm_rate, images.groups, self.learnt_from_video, largest)
 
     # -- facts ---------------------------------------------------------------------------------------------------------
 

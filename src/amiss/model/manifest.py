@@ -24,14 +24,15 @@ class PreprocessingFacts(Strict):
 
 
 class Part(Strict):
-    """One part of the images: how many, one digest for all, the digest of each, names where they are kept,
-    and the number of groups where the images are related."""
+    """One part of the images: how many, one digest for all, the digest of each, names where they are kept; where images
+    are related, the number of groups, and, where groups are not related too, the group of each."""
 
     count: int = Field(ge=0)
     digest: str
     images: list[str]
     names: list[str] | None = None
     groups: int | None = Field(default=None, ge=1)
+    group_names: list[str] | None = None
 
 
 class SplitFacts(Strict):

@@ -66,7 +66,10 @@ def _restored(manifest: Manifest, parts: dict[str, bytes]) -> FittedModel:
     if (backbone is None) != (detector.features is None):
         raise ModelFileError("its settings and its backbone do not fit together")
     preprocessing = Preprocessing(shape.colour, shape.height, shape.width, shape.aspect)
-    scores = {name: np.sort(np.array(each, dtype=np.float32)) for name, each in manifest.calibration.items()}
+    scores = {name: np.array(each, dtype=np.float32) for name, each in manifest.calibration.items()}
+    groups = manifest.splits.calibrate.group_names
+    if groups is not None and any(len(each) != len(groups) for each in scores.values()):
+        raise ModelFileError("its calibration scores are not as many as their groups")
     weights = parts[archive.WEIGHTS]
     have_torch = versions.have("torch", "safetensors")
     return FittedModel(

@@ -22,7 +22,7 @@ from ..data.stack import Stack, load_stack, prepare_item
 from ..detectors.reconstructor import Reconstructor
 from ..environment import versions
 from ..errors import AmissError, DataError, UsageError
-from ..fitting.fit import NEEDS, part_of
+from ..fitting.fit import NEEDS, part_of, with_groups
 from ..lazy import torch
 from ..metrics import Ranking
 from ..model import FittedModel
@@ -244,16 +244,15 @@ def _splits(splits: SplitFacts, held_out: Stack, learnt: Sequence[str]) -> Split
     """With other calibration images, and with what was learnt from, so that `eval` leaves it out."""
     names = [item.name for item in held_out.items]
     known = () if splits.labelled is None else splits.labelled.images
+    calibrate = with_groups(part_of(held_out.digests, names), held_out, range(len(names)))
+    if calibrate.groups is None and set(calibrate.images) <= set(splits.calibrate.images):
+        # files of earlier versions hold how many groups there were, and not which image was of which
+        calibrate = calibrate.model_copy(update={"groups": splits.calibrate.groups})
     changed = {
-        "calibrate": part_of(held_out.digests, names, _groups(held_out)),
+        "calibrate": calibrate,
         "labelled": part_of(sorted({*known, *learnt})),
     }
     return splits.model_copy(update=changed)
-
-
-def _groups(stack: Stack) -> int | None:
-    groups = {item.group or digest for item, digest in zip(stack.items, stack.digests, strict=True)}
-    return len(groups) if len(groups) < len(stack.items) else None
 
 
 # -- the calibration images -------------------------------------------------------------------------------------------
@@ -293,15 +292,16 @@ def _named(model: FittedModel) -> Stack:
     """The calibration images that the model file names, if they are all where they were, and as they were."""
     splits = model.record.splits
     names, digests = splits.calibrate.names, splits.calibrate.images
+    groups: Sequence[str | None] = splits.calibrate.group_names or [None] * len(digests)
     images, items, missing = [], [], []
-    for name, digest in zip(names or [""] * len(digests), digests, strict=True):
+    for name, digest, group in zip(names or [""] * len(digests), digests, groups, strict=True):
         item = _item(name)
         prepared = None if item is None else prepare_item(item, model.preprocessing)
         if prepared is None or prepared.digest != digest or prepared.image is None:
             missing.append(name or "an image without a name")
         else:
             images.append(prepared.image)
-            items.append(prepared.item)
+            items.append(prepared.item if group is None else dataclasses.replace(prepared.item, group=group))
     if missing:
         raise DataError(
             f"recalibration needs the {len(digests)} calibration images that the model file names, and "
