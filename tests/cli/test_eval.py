@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from amiss.registry import load
+
 Run = Callable[..., Any]
 MEASURES = ("auroc", "aupr", "eer", "f1", "precision", "recall", "best_f1")
 
@@ -130,3 +132,15 @@ def test_known_sets_are_labelled(run: Run, model: Path, require_data: Callable[[
 
 def test_unknown_engine_is_bad_usage(run: Run, model: Path, pictures: Path) -> None:
     run("eval", model, pictures / "mvtec", "--engine", "cuda").failed(2, "onnxruntime")
+
+
+def test_another_rate_is_measured_without_another_fit(run: Run, model: Path, pictures: Path, tmp_path: Path) -> None:
+    arguments = ("eval", model, pictures / "mvtec", "--false-alarm-rate", 0.3)
+    done = run(*arguments, "--json", "--report", tmp_path).well()
+    assert done.json["false_alarm_rate"]["promised"] == done.json["decision"]["false_alarm_rate"] == 0.3
+    decision = load(model).with_false_alarm_rate(0.3).decision
+    assert done.json["threshold"] == done.json["decision"]["threshold"] == decision.threshold
+    assert "at most about 30\u00a0%" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    text = run(*arguments).well().out
+    assert "promised at most 30 %" in text
+    assert "With 95 % confidence, this threshold flags at most" in text

@@ -32,6 +32,8 @@ def test_json_is_one_document(run: Run, pictures: Path, quick: tuple[str, ...], 
     assert (done.json["size"], done.json["channels"]) == ([16, 16], 1)
     decision = done.json["decision"]
     assert (decision["false_alarm_rate"], decision["guaranteed"], decision["images_needed"]) == (0.1, True, 9)
+    assert decision == load(out).decision.to_dict()
+    assert (round(decision["upper_rate"], 4), decision["confidence"]) == (0.2161, 0.95)  # Beta(2, 19)
     assert "Wrote" in done.err
     assert names(tmp_path) == ["part.amiss"]
     assert load(out).decision.threshold == decision["threshold"]

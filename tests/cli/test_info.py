@@ -17,6 +17,7 @@ def test_people_see_the_facts(name: str, run: Run, models: dict[str, Path]) -> N
     text = " ".join(done.out.split())
     for words in (name, "70 train, 10 stop, 20 calibrate", "gray, 16x16", "10 %", "onnxruntime", "numpy"):
         assert words in text
+    assert "With 95 % confidence, this threshold flags at most 21.6 % in the long run." in text
     assert done.err == ""
     assert "\x1b" not in done.out
 

@@ -234,6 +234,15 @@ def test_resume_on_another_engine_is_refused_or_says_so(run: Run, model: Path, m
     assert done.code == 1 or "engine" in done.err
 
 
+def test_resume_at_another_rate_is_refused(run: Run, model: Path, mixed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "t.csv"
+    partial = broken_run(run, model, mixed, out, rows=4)
+    resumed = ("score", model, mixed, "--out", out, "--resume", "--false-alarm-rate")
+    run(*resumed, 0.3).failed(1, str(partial), "differs in its false-alarm rate; delete it or repeat that run")
+    assert partial.exists()
+    run(*resumed, 0.1).well()  # the model's own
+
+
 def test_report_after_a_resume_tells_of_all_images(run: Run, model: Path, mixed: Path, tmp_path: Path) -> None:
     """Or says that it does not, or is refused: a page about a part must not pass for the whole."""
     out = tmp_path / "t.csv"
@@ -366,6 +375,26 @@ def test_heatmaps_of_names_too_long_for_a_file(run: Run, map_model: Path, pictur
 def test_heatmaps_of_a_method_without_maps_are_bad_usage(run: Run, model: Path, pictures: Path, tmp_path: Path) -> None:
     run("score", model, pictures / "new", "--heatmaps", tmp_path / "maps").failed(2, "map")
     assert names(tmp_path) == []
+
+
+# -- another rate ------------------------------------------------------------------------------------------------------
+
+
+def test_another_rate_decides_by_the_same_scores(run: Run, model: Path, pictures: Path, tmp_path: Path) -> None:
+    own = csv_rows(run("score", model, pictures / "new").well().out)
+    done = run("score", model, pictures / "new", "--false-alarm-rate", 0.4, "--report", tmp_path).well()
+    rows, expected = csv_rows(done.out), load(model).with_false_alarm_rate(0.4).score(pictures / "new").is_anomaly
+    assert [row["is_anomaly"] == "true" for row in rows] == expected.tolist()
+    assert [(row["score"], row["p_value"]) for row in rows] == [(row["score"], row["p_value"]) for row in own]
+    assert "at most 40 % of normal images" in done.err
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "at most about 40\u00a0%" in page
+    assert "On average at most 40 %" in page
+    assert "10 %" not in page
+
+
+def test_a_rate_that_cannot_be_is_bad_usage(run: Run, model: Path, pictures: Path) -> None:
+    run("score", model, pictures / "new", "--false-alarm-rate", 1.5).failed(2, "between 0 and 1")
 
 
 # -- engines, inputs, errors -------------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ from PIL import Image
 
 from amiss.data import open_images
 from amiss.data.video import pixels_of
+from amiss.events import Events
+from amiss.registry import load
 from amiss.testing.videos import crossing, write_video
 
 pytestmark = pytest.mark.slow
@@ -59,6 +61,23 @@ def test_watch_tells_events_as_json_lines(hall: Path, model: Path, tmp_path: Pat
     assert [record["event"] for record in records] == ["start", "end", "stopped"]
     assert records[-1]["frames"] == 130
     assert (tmp_path / "out" / records[1]["clip"]).is_file()
+
+
+def test_events_begin_by_the_rate_that_is_given(
+    hall: Path, model: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = []
+
+    class Noted(Events):
+        def __init__(self, *thresholds: float) -> None:
+            used.append(thresholds)
+            super().__init__(*thresholds)
+
+    monkeypatch.setattr("amiss.service.watching.Events", Noted)
+    for rate in (0.05, 0.2):
+        run("watch", str(model), str(hall / "today.mp4"), "--json", "--false-alarm-rate", rate).well()
+        assert used[-1] == load(model).with_false_alarm_rate(rate).decision.event_thresholds()
+    assert used[0] != used[-1]
 
 
 def test_scores_have_a_row_for_each_frame(hall: Path, model: Path, tmp_path: Path, run: Run) -> None:

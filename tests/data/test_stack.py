@@ -7,7 +7,7 @@ import pytest
 
 from amiss.data import Collection, Item, open_images
 from amiss.data.preprocessing import Preprocessing
-from amiss.data.stack import digest, load_stack, stream
+from amiss.data.stack import Stack, digest, load_stack, stream
 from amiss.errors import DataError
 
 SPEC = Preprocessing("gray", 8, 8)
@@ -63,3 +63,22 @@ def test_stream_reads_a_bounded_number_ahead() -> None:
         assert prepared.item.name == str(done - 1)
         assert len(read) <= done + 8
     assert sorted(read) == list(range(500))
+
+
+def test_groups_are_whole_unless_they_are_parts_of_larger_ones() -> None:
+    def frames(*groups: str) -> list[Item]:
+        return [Item(f"{n}", broken, group=group, video=f"v{n // 2}") for n, group in enumerate(groups)]
+
+    def whole(items: list[Item], groups: list[str | None] | None) -> bool:
+        return Stack(np.zeros((4, 1, 1, 1)), items, list("wxyz"), [], groups).groups_are_whole
+
+    assert whole(frames("a", "a", "b", "b"), None)
+    assert whole(frames("a", "a", "b", "b"), ["v0", "v0", "v1", "v1"])
+    assert not whole(frames("a", "a", "b", "b"), ["v0, block 1", "v0, block 2", "v1", "v1"])
+    assert not whole(frames("day", "day", "day", "day"), ["v0", "v0", "v1", "v1"]), "videos of one day"
+
+
+def test_an_image_that_stands_alone_is_a_group() -> None:
+    items = [Item("0", broken, group="a"), Item("1", broken), Item("2", broken, group="a")]
+    stack = Stack(np.zeros((3, 1, 1, 1)), items, list("xyz"), [])
+    assert stack.groups_of([2, 1, 0]) == ["a", "y", "a"]

@@ -367,3 +367,27 @@ def test_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_folder_is_no_report(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a folder"):
         write_report(sample(), tmp_path)
+
+
+def test_a_promise_over_groups_is_told_as_one() -> None:
+    of_groups = {"promised": 0.1, "achieved": 0.2, "low": 0.05, "high": 0.5, "n": 10}
+    measured = metrics() | {"false_alarm_rate_of_groups": of_groups}
+    data = replace(full(), groups=16, false_alarm_rate=0.1, metrics=measured)
+    text = Reader(render(data)).text
+    assert "of normal groups of related images, at most about 10 % have any image flagged by mistake" in text
+    assert "would be flagged" not in text
+    assert "Measured on 300 normal images of 16 groups held out" in text
+    assert "groups with false alarms promised" in text
+    assert "Of the 10 groups of normal images here, 20 % had any flagged" in text
+    assert "Of the normal images themselves, 2 % were flagged." in text
+    assert "More false alarms" not in text
+    assert "No promise can be made." in Reader(render(replace(data, groups=8))).text
+    videos = Reader(render(replace(data, frames=True))).text
+    assert "of normal videos, at most about 10 % have any frame flagged" in videos
+
+
+def test_an_unlucky_calibration_set_is_no_broken_promise() -> None:
+    unlucky = metrics() | {"false_alarm_rate": {"promised": 0.01, "achieved": 0.03, "low": 0.02, "high": 0.04}}
+    assert "More false alarms than promised" in render(replace(full(), metrics=unlucky))
+    assert "More false alarms than promised" in render(replace(full(), metrics=unlucky, upper_rate=0.019))
+    assert "More false alarms than promised" not in render(replace(full(), metrics=unlucky, upper_rate=0.021))

@@ -302,6 +302,7 @@ def test_resume_with_another_model_or_input_is_refused(other: dict[str, Any], tm
     with pytest.raises(DataError) as caught:
         ResultTable(path, RUN | other, resume=True)
     assert partial.name in str(caught.value)
+    assert f"differs in its {next(iter(other))}; delete" in str(caught.value)
     assert partial.read_bytes() == before
 
 

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .. import registry
 from ..lazy import Late, rich
 from ..progress import Progress
 
 if TYPE_CHECKING:
     from .. import settings as settings
+    from ..model import FittedModel
 else:
     settings = Late("amiss.settings")  # its classes cost --help a twentieth of its time
 
@@ -23,6 +25,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document; eve
 Engine = Annotated[
     str,
     typer.Option(help="auto (torch where installed, else onnxruntime), torch, torch-bfloat16 or onnxruntime."),
+]
+FalseAlarmRate = Annotated[
+    float | None,
+    typer.Option(help="Decide anew at this rate, without another fit; else the model's own.", show_default=False),
 ]
 Model = Annotated[Path, typer.Argument(help="A model file written by amiss fit.", metavar="MODEL", show_default=False)]
 
@@ -37,6 +43,12 @@ def console(json_mode: bool = False) -> rich.console.Console:
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     print(json.dumps(value, indent=1, allow_nan=False))
+
+
+def load_model(path: Path, engine: str, false_alarm_rate: float | None) -> FittedModel:
+    """The model of a file on an engine, deciding at another rate where one is given."""
+    model = registry.load(path, engine)
+    return model if false_alarm_rate is None else model.with_false_alarm_rate(false_alarm_rate)
 
 
 @contextmanager

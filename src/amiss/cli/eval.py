@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import data, environment, evaluation, registry
+from .. import data, environment, evaluation
 from .. import explain as explaining
 from ..lazy import rich
-from .console import Engine, Json, Model, console, number, percent, plain, print_json, progress_bar
+from .console import (
+    Engine,
+    FalseAlarmRate,
+    Json,
+    Model,
+    console,
+    load_model,
+    number,
+    percent,
+    plain,
+    print_json,
+    progress_bar,
+)
+
+if TYPE_CHECKING:
+    from ..calibration import Decision
 
 ORDER = 4
 _HELP = """Evaluate a model on labelled images it has not seen.
@@ -22,6 +37,7 @@ known data set. Images that were used to fit the model are recognised by their p
 \b
 Examples:
   amiss eval part.amiss parts/labelled
+  amiss eval part.amiss parts/labelled --false-alarm-rate 0.05
   amiss eval dress.amiss fashion-mnist:test:normal=3 --out metrics.json
   amiss eval tile.amiss magnetic-tile:test --report page.html
   amiss eval tile.amiss magnetic-tile:test --explain residual,shap
@@ -75,10 +91,11 @@ def evaluate(
         typer.Option(help="Measure explanations too: explainers with commas, or all that suit.", show_default=False),
     ] = None,
     explained: Annotated[int, typer.Option("--explained", help="How many anomalies are explained.", min=1)] = 40,
+    false_alarm_rate: FalseAlarmRate = None,
     engine: Engine = "auto",
     json_: Json = False,
 ) -> None:
-    model = registry.load(path, engine)
+    model = load_model(path, engine, false_alarm_rate)
     names = [] if explain is None else [name.strip() for name in explain.split(",")]
     if names:
         explaining.measure.suitable_explainers(model, names)  # what does not suit is told before anything is measured
@@ -92,7 +109,7 @@ def evaluate(
     if out is not None:
         environment.files.write_text(out, json.dumps(metrics, indent=1, allow_nan=False) + "\n")
     people = console(json_)
-    _print_table(people, metrics, model.decision.guaranteed)
+    _print_table(people, metrics, model.decision)
     if "explanations" in metrics:
         _print_explanations(people, metrics["explanations"], model.gives_map)
     if out is not None:
@@ -173,7 +190,7 @@ def _kinds_table(kinds: dict[str, Any]) -> Any:
     return table
 
 
-def _print_table(people: Any, metrics: dict[str, Any], promised: bool) -> None:
+def _print_table(people: Any, metrics: dict[str, Any], decision: Decision) -> None:
     for note in metrics["notes"]:
         people.print(f"[yellow]note[/]  {plain(note)}")
     what = "frames" if "videos" in metrics else "images"
@@ -210,9 +227,20 @@ def _print_table(people: Any, metrics: dict[str, Any], promised: bool) -> None:
         f"Threshold in use {number(metrics['threshold'], 4)}; these labels would choose {number(mean['threshold'], 4)} "
         f"(geometric mean of recall and specificity {number(mean['value'])}, an oracle)"
     )
-    rate = metrics["false_alarm_rate"]
-    word = "promised" if promised else "asked for"
-    people.print(
-        f"False-alarm rate: {word} at most [bold]{percent(rate['promised'])}[/], achieved "
-        f"[bold]{percent(rate['achieved'])}[/] (95 % interval {percent(rate['low'])} – {percent(rate['high'])})"
+    word = "promised" if decision.guaranteed else "asked for"
+    people.print(f"False-alarm rate: {_promise_and_outcome(metrics['false_alarm_rate'], word)}")
+    by_group = metrics["false_alarm_rate_of_groups"]
+    if by_group is not None:
+        whole = "videos" if "videos" in metrics else "groups"
+        people.print(
+            f"Of {by_group['n']} {whole} of normal {what}, with any flagged: {_promise_and_outcome(by_group, word)}"
+        )
+    if decision.explain_upper_rate():
+        people.print(decision.explain_upper_rate())
+
+
+def _promise_and_outcome(rate: dict[str, Any], word: str) -> str:
+    return (
+        f"{word} at most [bold]{percent(rate['promised'])}[/], achieved [bold]{percent(rate['achieved'])}[/] "
+        f"(95 % interval {percent(rate['low'])} – {percent(rate['high'])})"
     )

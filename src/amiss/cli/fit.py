@@ -127,13 +127,7 @@ def _report(model: FittedModel, method: str, out: Path, json_: bool) -> None:
                 "channels": channels,
                 "training": record.training.model_dump(),
                 "members": members,
-                "decision": {
-                    "false_alarm_rate": model.false_alarm_rate,
-                    "threshold": decision.threshold,
-                    "guaranteed": decision.guaranteed,
-                    "attainable_rate": decision.attainable_rate,
-                    "images_needed": decision.images_needed,
-                },
+                "decision": decision.to_dict(),
                 "notes": record.notes,
             }
         )

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import data, environment, registry, service
+from .. import data, environment, service
 from .. import explain as explaining
 from .. import report as reporting
 from ..errors import AmissError, UsageError
-from .console import Engine, Json, Model, console, plain, printable, progress_bar
+from .console import Engine, FalseAlarmRate, Json, Model, console, load_model, plain, printable, progress_bar
 
 if TYPE_CHECKING:
     from ..data import Collection
@@ -33,6 +33,7 @@ Streams: memory does not grow with the number of images. An unreadable file beco
 Examples:
   amiss score part.amiss parts/new
   amiss score part.amiss parts/new --out scores.csv
+  amiss score part.amiss parts/new --false-alarm-rate 0.05
   amiss score part.amiss 'cam1/*.png' cam2 --out scores.parquet --resume
   amiss score part.amiss parts/new --report page.html --heatmaps maps
   amiss score hall.amiss today.mp4 --out today.csv --film films
@@ -58,6 +59,7 @@ def score(
     heatmaps: Annotated[Path | None, typer.Option(help="Folder for overlaid maps.", show_default=False)] = None,
     film: Annotated[Path | None, typer.Option(help="Folder for a film of every video.", show_default=False)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was broken off (with --out).")] = False,
+    false_alarm_rate: FalseAlarmRate = None,
     engine: Engine = "auto",
     json_: Json = False,
 ) -> None:
@@ -65,7 +67,7 @@ def score(
         raise UsageError("--resume continues a table, so it needs --out")
     if resume and film is not None:
         raise UsageError("a film needs every frame from the first; leave out --resume, or --film")
-    model = registry.load(path, engine)
+    model = load_model(path, engine, false_alarm_rate)
     if heatmaps is not None:
         if not model.gives_map:
             raise UsageError(f"{model.label} has no anomaly map to write; fit with --method bcae1 for maps")
@@ -81,7 +83,7 @@ def score(
         if report is not None:
             collector = reporting.collect.ReportCollector(model, f"Scores of {path.name}", explainer, progress)
         run: dict[str, Any] = {"model": reporting.table.digest_of(path), "engine": model.engine.name}
-        run |= {"inputs": inputs, "n": len(collection)}
+        run |= {"inputs": inputs, "number of images": len(collection), "false-alarm rate": model.false_alarm_rate}
         table = stack.enter_context(reporting.table.result_table(out, run, resume)) if out else None
         write = table.write if table else stack.enter_context(_Printer(json_))
         done = table.done if table else 0

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import data, registry, service
+from .. import data, service
 from ..errors import DataError, UsageError
-from .console import Engine, Json, Model, console, plain, progress_bar
+from .console import Engine, FalseAlarmRate, Json, Model, console, load_model, plain, progress_bar
 
 if TYPE_CHECKING:
     from ..data.live import LiveSource
@@ -36,6 +36,7 @@ With --out DIR, events are added to DIR/events.jsonl, and each has its film ther
 \b
 Examples:
   amiss watch hall.amiss today.mp4 --out today
+  amiss watch hall.amiss today.mp4 --false-alarm-rate 0.001
   amiss watch hall.amiss rtsp://10.0.0.7/door --out door --alert ./ring.sh
 """
 _STATUS_EVERY = 60.0
@@ -53,13 +54,14 @@ def watch(
         str | None, typer.Option(metavar="COMMAND", help="Run at the start of every event.", show_default=False)
     ] = None,
     rate: Annotated[float, typer.Option(help="Frames a second, where the source does not tell.", min=0.1)] = 25.0,
+    false_alarm_rate: FalseAlarmRate = None,
     engine: Engine = "auto",
     json_: Json = False,
 ) -> None:
     command = shlex.split(alert) if alert else []
     if alert is not None and (not command or shutil.which(command[0]) is None):
         raise UsageError(f"--alert {alert!r} cannot be run; give a program and its arguments")
-    model = registry.load(path, engine)
+    model = load_model(path, engine, false_alarm_rate)
     say = _Printer(json_)
     if data.live.is_live(source):
         live = data.live.LiveSource(source, told=lambda what, why: say({"event": what, "why": why}), patience=10)

@@ -17,7 +17,7 @@ from ..data.masks import read_mask
 from ..data.preprocessing import Preprocessing
 from ..environment import versions
 from ..errors import DataError
-from ..metrics import evaluate, evaluate_videos, localisation
+from ..metrics import evaluate, evaluate_videos, false_alarms, localisation
 from ..model import FittedModel, Row
 from ..progress import Progress, silent
 
@@ -112,7 +112,9 @@ def evaluate_model(
         "data": collection.title,
         "engine": model.engine.name,
         "threshold": decision.threshold,
+        "decision": decision.to_dict(),
         **measured,
+        "false_alarm_rate_of_groups": _of_groups(rows, model.false_alarm_rate) if decision.by_group else None,
         "localisation": pixels.measured(),
         "geometric_mean": {"threshold": float(threshold), "value": float(mean), "oracle": True},
         "left_out": {
@@ -148,6 +150,16 @@ def _groups(model: FittedModel, rows: list[Row]) -> list[str | None] | None:
     if model.clip_length > 1:
         return [video_of(row.item) for row in rows] if len({video_of(row.item) for row in rows}) > 1 else None
     return [row.item.group for row in rows] if any(row.item.group for row in rows) else None
+
+
+def _of_groups(rows: list[Row], promised: float) -> dict[str, Any]:
+    """Of groups of related normal images: how many there are, and which share has any flagged image."""
+    flagged: dict[str, bool] = {}
+    for row in rows:
+        if not row.item.anomalous:
+            group = row.item.group or row.digest
+            flagged[group] = flagged.get(group, False) or row.is_anomaly
+    return {"n": len(flagged), **false_alarms(np.array(list(flagged.values()), dtype=np.bool_), promised)}
 
 
 def _frame_rate(rows: list[Row]) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .bootstrap import Interval, bootstrap, wilson
 from .localisation import localisation
 from .ranking import Ranking, confusion_metrics
-from .summary import evaluate
+from .summary import evaluate, false_alarms
 from .video import evaluate_videos
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "confusion_metrics",
     "evaluate",
     "evaluate_videos",
+    "false_alarms",
     "localisation",
     "wilson",
 ]

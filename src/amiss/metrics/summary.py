@@ -65,7 +65,7 @@ def evaluate(
         chosen = None if groups is None else [group for group, taken in zip(groups, where, strict=True) if taken]
         return {
             **_intervals(values[where], flagged[where], anomalous[where], chosen, repeats, seed),
-            "false_alarm_rate": _false_alarms(flagged[~anomalous], promised),
+            "false_alarm_rate": false_alarms(flagged[~anomalous], promised),
         }
 
     names = [kind if bad else None for kind, bad in zip(kinds or [], anomalous, strict=False)]
@@ -97,7 +97,20 @@ def _intervals(
     return {name: intervals[name].as_dict() for name in MEASURES}
 
 
-def _false_alarms(flagged_normals: NDArray[np.bool_], promised: float) -> dict[str, float | None]:
+def false_alarms(flagged_normals: NDArray[np.bool_], promised: float) -> dict[str, float | None]:
+    """What was promised of normal images, or groups of them, and what happened.
+
+    Args:
+        flagged_normals: (n,) bool, of normal ones alone.
+        promised: the false-alarm rate that the decisions promise.
+
+    Returns:
+        `promised`, `achieved` (the share that is flagged), `low` and `high` (its 95 % Wilson interval, which takes them
+        for independent); None where there are none.
+
+    >>> false_alarms(np.array([True, False, False, False]), 0.1)["achieved"]
+    0.25
+    """
     rate = wilson(int(flagged_normals.sum()), len(flagged_normals))
     return {
         "promised": float(promised),

@@ -135,6 +135,8 @@ class ReportCollector:
             decision=self._decision.explain(),
             calibration_scores=self._decision.calibration,
             guaranteed=self._decision.guaranteed,
+            groups=self._decision.n if self._decision.by_group else None,
+            upper_rate=self._decision.upper_rate(),
             labels=self._labels,
             kinds=None if self._labels is None else self._kinds,
             metrics=self._metrics,

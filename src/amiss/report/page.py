@@ -81,10 +81,15 @@ class ReportData:
         decision: a sentence on how the threshold was set and how sure the promise is.
         calibration_scores: (m,) float32 of the held-out normal images.
         guaranteed: can the false-alarm rate be promised?
+        groups: how many groups of related images set the threshold, each by its largest score; the promise is over
+            groups then. None where single images set it.
+        upper_rate: what the long-run false-alarm rate does not exceed, with 95 % confidence, in (0, 1); None where
+            unknown.
         labels: (n,) bool, True = anomalous; None where unknown.
         kinds: n kinds, None for an image whose kind is unknown.
         metrics: as `amiss eval` writes them: `auroc`, `aupr`, `eer`, `f1`, `precision`, `recall`, `best_f1`, each
-            {value, low, high}; `false_alarm_rate` {promised, achieved, low, high}; `kinds` with the same by name.
+            {value, low, high}; `false_alarm_rate` {promised, achieved, low, high}; `false_alarm_rate_of_groups`, where
+            groups set the threshold, with `n` besides; `kinds` with the same by name.
         roc: (false-positive rates, true-positive rates), both (k,) in [0, 1], rising.
         timelines: of videos, as `amiss.report.score_curves` draws them.
         peaks: frames at the peaks of events.
@@ -107,6 +112,8 @@ class ReportData:
     decision: str
     calibration_scores: NDArray[np.float32]
     guaranteed: bool = True
+    groups: int | None = None
+    upper_rate: float | None = None
     labels: NDArray[np.bool_] | None = None
     kinds: Sequence[str | None] | None = None
     metrics: Mapping[str, Any] | None = None
@@ -196,7 +203,8 @@ def _view(kept: _Kept) -> dict[str, Any]:
     metrics = data.metrics or {}
     calibrated = len(kept.calibration)
     noun = _noun(data)
-    enough = (calibrated + 1) * data.false_alarm_rate >= 1 - 1e-9
+    draws = calibrated if data.groups is None else data.groups
+    enough = (draws + 1) * data.false_alarm_rate >= 1 - 1e-9
     promised = data.guaranteed and enough and math.isfinite(data.threshold)
     scored, flagged = len(kept.scores), int(kept.flagged.sum())
     galleries = [view for view in _galleries(kept) if view is not None]
@@ -215,9 +223,11 @@ def _view(kept: _Kept) -> dict[str, Any]:
         "flagged": flagged,
         "threshold": data.threshold if math.isfinite(data.threshold) else None,
         "calibrated": calibrated,
+        "groups": data.groups,
+        "group": "video" if data.frames else "group",
         "chart": _chart(kept),
         "outcome": _outcome(kept),
-        "achieved": _achieved(metrics, calibrated),
+        "achieved": _achieved(metrics, data.upper_rate),
         "metrics": [
             (name, *_interval(metrics.get(key)), told.replace("image", noun))
             for key, name, told in _METRICS
@@ -291,17 +301,22 @@ def _has(metrics: Mapping[str, Any], key: str) -> bool:
     return _interval(metrics.get(key))[0] is not None
 
 
-def _achieved(metrics: Mapping[str, Any], calibrated: int) -> dict[str, Any] | None:
-    entry = metrics.get("false_alarm_rate")
+def _achieved(metrics: Mapping[str, Any], upper_rate: float | None) -> dict[str, Any] | None:
+    """Of groups of normal images, where the promise is over groups, else of normal images."""
+    entry = metrics.get("false_alarm_rate_of_groups") or metrics.get("false_alarm_rate")
     if not isinstance(entry, Mapping) or _finite(entry.get("achieved")) is None:
         return None
     view = {key: _finite(entry.get(key)) for key in ("promised", "achieved", "low", "high")}
     low, promised = view["low"], view["promised"]
-    if low is None or promised is None:
-        return view | {"broken": False}
-    # the promise is an average over calibration sets; one of n images is off by this standard deviation (a beta law)
-    luck = math.sqrt(promised * (1 - promised) / (calibrated + 2))
-    return view | {"broken": low > promised + 2 * luck}
+    # the promise is an average over calibration sets, and this one may be unlucky
+    broken = low is not None and promised is not None and low > max(promised, upper_rate or 0.0)
+    return view | {"broken": broken, "groups": entry.get("n"), "of_images": _image_rate(metrics)}
+
+
+def _image_rate(metrics: Mapping[str, Any]) -> float | None:
+    """Which share of the normal images was flagged."""
+    entry = metrics.get("false_alarm_rate")
+    return _finite(entry.get("achieved")) if isinstance(entry, Mapping) else None
 
 
 def _roc(data: ReportData, metrics: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -310,7 +325,7 @@ def _roc(data: ReportData, metrics: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     # The plot is 300 x 300 with its lower left corner at (44, 310).
     path = " ".join(f"{44 + 300 * x:.1f},{310 - 300 * y:.1f}" for x, y in points)
-    achieved = (_achieved(metrics, len(data.calibration_scores)) or {}).get("achieved")
+    achieved = _image_rate(metrics)
     recall = _interval(metrics.get("recall"))[0]
     here = None
     if achieved is not None and recall is not None:

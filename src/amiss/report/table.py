@@ -81,7 +81,7 @@ class ResultTable:
 
     Args:
         path: of the table; its ending chooses the format.
-        run: what must be equal for a broken run to be continued (model, inputs).
+        run: what must be equal for a broken run to be continued (model, inputs, rate), by what each is called.
         resume: continue the partial file, if there is one.
 
     Raises:
@@ -113,9 +113,12 @@ class ResultTable:
     def _continue(self, run: dict[str, Any]) -> None:
         with self.partial.open("rb+") as file:
             header = file.readline()
-            if not header.endswith(b"\n") or _parsed(header) != json.loads(json.dumps(run)):
+            earlier = _parsed(header) if header.endswith(b"\n") else None
+            told, run = earlier if isinstance(earlier, dict) else {}, json.loads(json.dumps(run))
+            if earlier != run:
+                changed = ", ".join(name for name in run if told.get(name) != run[name]) or "options"
                 raise DataError(
-                    f"{self.partial} was left by a run with another model or other inputs; delete it or repeat that run"
+                    f"{self.partial} was left by a run that differs in its {changed}; delete it or repeat that run"
                 )
             end = file.tell()
             for line in file:
