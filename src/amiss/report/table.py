@@ -83,22 +83,26 @@ class ResultTable:
         path: of the table; its ending chooses the format.
         run: what must be equal for a broken run to be continued (model, inputs).
         resume: continue the partial file, if there is one.
+        regions: each record has a list of regions too; in .jsonl alone.
 
     Raises:
-        UsageError: an unknown ending.
+        UsageError: an unknown ending, or one that cannot hold regions.
         MissingExtraError: parquet without pyarrow.
         DataError: the partial file belongs to another run.
         WriteError: the folder is missing or cannot be written to.
     """
 
-    def __init__(self, path: Path, run: dict[str, Any], resume: bool = False) -> None:
+    def __init__(self, path: Path, run: dict[str, Any], resume: bool = False, regions: bool = False) -> None:
         self._format = path.suffix.lower()
         if self._format not in FORMATS:
             raise UsageError(f"{path} must end in {', '.join(FORMATS)} to say how results are written")
+        if regions and self._format != ".jsonl":
+            raise UsageError(f"{path} holds one value a cell, and regions are lists; end it in .jsonl, or use --coco")
         if self._format == ".parquet":
             versions.require("parquet", "writing parquet", "pyarrow")
         check_writable(path)
         self.path, self.partial = path, path.with_name(path.name + ".partial")
+        self._keys = {*COLUMNS, "regions"} if regions else {*COLUMNS}
         self.done = 0
         self._last: str | None = None
         try:
@@ -120,7 +124,7 @@ class ResultTable:
             end = file.tell()
             for line in file:
                 record = _parsed(line)
-                if not line.endswith(b"\n") or not isinstance(record, dict) or set(record) != set(COLUMNS):
+                if not line.endswith(b"\n") or not isinstance(record, dict) or set(record) != self._keys:
                     break  # cut or damaged here: score from this image on again
                 end += len(line)
                 self.done += 1
@@ -188,9 +192,9 @@ def _parsed(line: bytes) -> Any:
 
 
 @contextmanager
-def result_table(path: Path, run: dict[str, Any], resume: bool = False) -> Iterator[ResultTable]:
+def result_table(path: Path, run: dict[str, Any], resume: bool = False, regions: bool = False) -> Iterator[ResultTable]:
     """A `ResultTable` that is finished when the block ends well, and left for `resume` when it does not."""
-    table = ResultTable(path, run, resume)
+    table = ResultTable(path, run, resume, regions)
     try:
         yield table
         table.finish()
