@@ -16,8 +16,11 @@ from amiss.data.preprocessing import Preprocessing
 
 #: Above half is a region.
 SCALE = MapScale(0.0, 0.5)
-SIDES = st.integers(1, 24)
-MAPS = arrays(np.float32, st.tuples(SIDES, SIDES), elements=st.sampled_from([0.0, 0.4, 2.0, 5.0]))
+SHAPES = st.tuples(st.integers(1, 24), st.integers(1, 24))
+#: Of a few bright places, or noise, whose regions are many, ragged, and touch at corners.
+MAPS = arrays(np.float32, SHAPES, elements=st.sampled_from([0.0, 0.4, 2.0, 5.0])) | st.builds(
+    lambda seed, shape: np.random.default_rng(seed).random(shape, dtype=np.float32), st.integers(0, 2**32 - 1), SHAPES
+)
 
 
 def same_size(anomaly_map: NDArray[np.float32], scale: MapScale = SCALE) -> list[Region]:

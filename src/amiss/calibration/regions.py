@@ -72,10 +72,9 @@ def find_regions(
     [Box(x=16, y=0, width=16, height=16)]
     """
     level = smoothed(anomaly_map)[preprocessing.region(*size)]
-    highest = level.max()
-    if not highest > scale.threshold:
+    if not level.max() > scale.threshold:  # most images end here, before their map is made large
         return []
-    level = np.minimum(resized(level, *size), highest)  # rounding must not lift a normal image over the threshold
+    level = resized(level, *size)
     columns, firsts, ends = _runs(level > scale.threshold)
     found = []
     for runs in _connected(columns, firsts, ends, size[0]):

@@ -30,13 +30,15 @@ _HELP = """Score images with a model: p-values and decisions.
 
 Streams: memory does not grow with the number of images. An unreadable file becomes a row with its error.
 
+Methods with a map also find regions, where an image is amiss: as lists in the rows, as a COCO file, as masks.
+
 \b
 Examples:
   amiss score part.amiss parts/new
   amiss score part.amiss parts/new --out scores.csv
   amiss score part.amiss 'cam1/*.png' cam2 --out scores.parquet --resume
   amiss score part.amiss parts/new --report page.html --heatmaps maps
-  amiss score part.amiss parts/new --coco where.json --masks masks
+  amiss score part.amiss parts/new --out scores.jsonl --regions --coco where.json
   amiss score hall.amiss today.mp4 --out today.csv --film films
   amiss score part.amiss parts/new --report page.html --explain counterfactual
 """
@@ -58,13 +60,13 @@ def score(
         typer.Option(help="Explainer of the flagged images in the report; see amiss explain.", show_default=False),
     ] = None,
     heatmaps: Annotated[Path | None, typer.Option(help="Folder for overlaid maps.", show_default=False)] = None,
-    regions: Annotated[
-        bool, typer.Option("--regions", help="List in every row where the image is amiss (.jsonl, --json).")
-    ] = False,
+    regions: Annotated[bool, typer.Option("--regions", help="List the regions in every row (.jsonl, --json).")] = False,
     coco: Annotated[
-        Path | None, typer.Option(help="COCO file of these regions: boxes, areas, masks.", show_default=False)
+        Path | None, typer.Option(help="COCO file of the regions: boxes, areas, masks.", show_default=False)
     ] = None,
-    masks: Annotated[Path | None, typer.Option(help="Folder for a mask of every image.", show_default=False)] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder for a mask (PNG) of every image.", show_default=False)
+    ] = None,
     film: Annotated[Path | None, typer.Option(help="Folder for a film of every video.", show_default=False)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was broken off (with --out).")] = False,
     engine: Engine = "auto",
@@ -80,7 +82,7 @@ def score(
         raise UsageError("--regions adds a list to every row, so it needs --out FILE.jsonl or --json; or try --coco")
     model = registry.load(path, engine)
     if (heatmaps or regions or coco or masks) and not model.gives_map:
-        raise UsageError(f"{model.label} has no anomaly map to write; fit with --method bcae1 for maps")
+        raise UsageError(f"{model.label} has no anomaly map; fit with --method bcae1 for maps")
     for folder in (heatmaps, masks):
         if folder is not None:
             environment.files.make_folder(folder)
