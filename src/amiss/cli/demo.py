@@ -1,4 +1,4 @@
-"""`amiss demo`: the whole of it in about a minute, on photographs of a surface, without a download."""
+"""`amiss demo`: the whole of it in about a minute, on a photograph of a surface, without a download."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .console import Json, console, number, percent, plain, print_json, progress
 from .fit import IMAGE_METHOD
 
 ORDER = 1
-_HELP = """Try amiss in about a minute, on photographs of a surface.
+_HELP = """Try amiss in about a minute, on a photograph of a surface.
 
-Learns from pictures of a brick wall, scores others, some with defects drawn in, and writes a report. Needs no download
-and no data of yours.
+Learns from parts of a photograph of a brick wall, scores others, half of them with a defect drawn in, and writes a
+report. Needs no download and no data of yours.
 
 \b
 Examples:
