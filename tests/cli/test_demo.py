@@ -52,6 +52,7 @@ def test_the_demo_shows_the_default_method(run: Callable[..., Any]) -> None:
 def test_wrong_uses_are_told_before_anything_is_learnt(tmp_path: Path, run: Callable[..., Any]) -> None:
     run("demo", "--out", tmp_path / "demo", "--surface", "marble").failed(2, "marble", "brick, gravel")
     run("demo", "--out", tmp_path / "demo", "--method", "nothing").failed(2, "nothing")
+    run("demo", "--out", tmp_path / "demo", "--seed", -1).failed(2, "seed")
     assert not (tmp_path / "demo").exists()
     (tmp_path / "notes.txt").write_text("mine")
     run("demo", "--out", tmp_path).failed(2, str(tmp_path), "new folder")

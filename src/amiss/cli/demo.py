@@ -37,15 +37,16 @@ def demo(
     seed: Annotated[int, typer.Option(help="Same seed, same machine: same result.")] = 0,
     json_: Json = False,
 ) -> None:
-    kind = registry.get_method(method)
+    rate = data.examples.FALSE_ALARM_RATE
+    detector = registry.get_method(method)(seed=seed, false_alarm_rate=rate)
+    detector.check()
     example = data.examples.make_example(surface, seed)
     example.write(out)
     good, test, model_file = out / "good", out / "test", out / "demo.amiss"
-    rate = data.examples.FALSE_ALARM_RATE
     people = console(json_)
     people.print(f"[bold]Pictures[/]  {example.words}")
     with progress_bar() as progress:
-        model = kind(seed=seed, false_alarm_rate=rate).fit(good, progress=progress).model_
+        model = detector.fit(good, progress=progress).model_
         splits = model.record.splits
         people.print(
             f"[bold]Learnt[/]    {model.label} learnt from {splits.train.count + splits.stop.count} good pictures; "

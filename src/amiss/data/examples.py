@@ -83,8 +83,8 @@ class Example:
         return (
             f"A photograph of {SURFACES[self.surface].words}, which comes with scikit-image, cut into "
             f"{learnt + tested} places that do not overlap: {learnt} to learn from and {tested} to test on, once as "
-            f"they are and once with a defect. The defects ({', '.join(self.defective)}) were drawn in by us, and we "
-            "varied orientation and light; all else is real."
+            f"they are and once with a defect. The defects ({', '.join(self.defective)}) were drawn in by us; we also "
+            "enlarged the pictures and varied their orientation and light."
         )
 
     def write(self, folder: Path) -> None:
