@@ -1,57 +1,60 @@
-"""The demonstration works with nothing on disk but what scikit-learn brings."""
+"""The demonstration: pictures that come with scikit-image, a report, and commands that do the same."""
 
 from __future__ import annotations
 
-import json
-import sys
+import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from amiss.cli import main
-from amiss.data.examples import demo_data
-from amiss.data.known import KnownSet
-
-pytestmark = pytest.mark.slow
+import amiss
+from amiss.cli.fit import IMAGE_METHOD
 
 
-@pytest.fixture
-def nothing_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(KnownSet, "locate", lambda known: None)
-
-
-@pytest.mark.usefixtures("nothing_on_disk")
-def test_demo_learns_and_writes_its_report(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.slow
+def test_demo_does_what_the_commands_do_that_it_prints(tmp_path: Path, run: Callable[..., Any]) -> None:
     out = tmp_path / "demo"
-    monkeypatch.setattr(sys, "argv", ["amiss", "demo", "--out", str(out), "--json"])
-    with pytest.raises(SystemExit) as left:
-        main()
-    assert left.value.code == 0
-    printed = capsys.readouterr()
-    facts = json.loads(printed.out)
-    assert facts["auroc"]["value"] > 0.9
+    done = run("demo", "--out", out, "--method", "patch_memory", "--seed", 1, "--json").well()
+    facts = done.json
+    assert facts["n_normal"] == facts["n_anomalous"] == 49
+    assert facts["auroc"]["value"] > 0.85
+    assert facts["localisation"]["pixel_auroc"] > 0.8
     assert facts["false_alarm_rate"]["promised"] == 0.05
-    assert "digits" in facts["data"]
-    assert "No anomaly was shown" in printed.err
-    assert "</html>" in (out / "report.html").read_text(encoding="utf-8")
+    assert set(facts["kinds"]) == {"crack", "stain", "chip", "smear", "coin"}
+    assert "drawn in by us" in facts["notes"][0]
+    for words in ("drawn in by us", "No defect was shown", "pixel AUROC", "at most 5 %"):
+        assert words in done.err
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "drawn in by us" in page
+    assert "missed" in page.lower()
+
+    model = amiss.load(out / "demo.amiss")
+    assert model.decision.guaranteed
+    scores = model.score(out / "test").scores
+    commands = [shlex.split(line)[1:] for line in done.err.splitlines() if line.strip().startswith("amiss ")]
+    assert [command[0] for command in commands] == ["fit", "eval", "score"]
+    (out / "demo.amiss").unlink()
+    run(*commands[0]).well()
+    np.testing.assert_array_equal(amiss.load(out / "demo.amiss").score(out / "test").scores, scores)
+    again = run(*commands[1], "--json").well().json
+    assert again["localisation"] == facts["localisation"]
+    assert again["auroc"] == facts["auroc"]
+    run(*commands[2]).well()
 
 
-@pytest.mark.usefixtures("nothing_on_disk")
-def test_learnt_and_scored_pictures_are_different_ones() -> None:
-    data = demo_data()
-    learnt = {item.name for item in data.normal}
-    assert not learnt & {item.name for item in data.labelled}
-    assert {item.anomalous for item in data.normal} == {False}
-    assert {item.anomalous for item in data.labelled} == {False, True}
-    needed = 1 / data.false_alarm_rate - 1
-    assert 0.2 * len(data.normal) >= needed, "the demonstration must be able to keep its promise"
+def test_the_demo_shows_the_default_method(run: Callable[..., Any]) -> None:
+    assert IMAGE_METHOD in run("demo", "--help").well().out
 
 
-def test_fashion_mnist_is_used_where_it_is(require_data: object) -> None:
-    assert callable(require_data)
-    require_data("fashion-mnist")
-    data = demo_data()
-    assert "Fashion-MNIST" in data.words
-    assert len(data.normal) == 6000
+def test_wrong_uses_are_told_before_anything_is_learnt(tmp_path: Path, run: Callable[..., Any]) -> None:
+    run("demo", "--out", tmp_path / "demo", "--surface", "marble").failed(2, "marble", "brick, gravel")
+    run("demo", "--out", tmp_path / "demo", "--method", "nothing").failed(2, "nothing")
+    run("demo", "--out", tmp_path / "demo", "--seed", -1).failed(2, "seed")
+    assert not (tmp_path / "demo").exists()
+    (tmp_path / "notes.txt").write_text("mine")
+    run("demo", "--out", tmp_path).failed(2, str(tmp_path), "new folder")
+    run("demo", "--out", tmp_path / "notes.txt").failed(2, "notes.txt", "is a file")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

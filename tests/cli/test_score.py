@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from amiss.environment.files import picture_name
+from amiss.model import FittedModel
 from amiss.registry import load
 
 Run = Callable[..., Any]
@@ -190,7 +192,7 @@ def test_resume_equals_an_unbroken_run(run: Run, model: Path, mixed: Path, tmp_p
     assert "5 more had been scored before" in done.err
 
 
-def broken_run(run: Run, model: Path, folder: Path, out: Path, rows: int) -> Path:
+def broken_run(run: Run, model: Path, folder: Path, out: Path, rows: int, *options: object) -> Path:
     """The partial table of a run that ended after `rows` rows."""
     from amiss.report import table as results
 
@@ -207,7 +209,7 @@ def broken_run(run: Run, model: Path, folder: Path, out: Path, rows: int) -> Pat
     out.unlink(missing_ok=True)
     results.ResultTable.write = break_off  # type: ignore[method-assign]
     try:
-        done = run("score", model, folder, "--out", out)
+        done = run("score", model, folder, "--out", out, *options)
     finally:
         results.ResultTable.write = write  # type: ignore[method-assign]
     assert done.code != 0
@@ -395,6 +397,89 @@ def test_another_rate_decides_by_the_same_scores(run: Run, model: Path, pictures
 
 def test_a_rate_that_cannot_be_is_bad_usage(run: Run, model: Path, pictures: Path) -> None:
     run("score", model, pictures / "new", "--false-alarm-rate", 1.5).failed(2, "between 0 and 1")
+
+
+# -- regions -----------------------------------------------------------------------------------------------------------
+
+
+def test_rows_list_regions_where_asked(run: Run, map_model: Path, mixed: Path, tmp_path: Path) -> None:
+    done = run("score", map_model, mixed, "--regions", "--out", tmp_path / "t.jsonl").well()
+    rows = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    assert run("score", map_model, mixed, "--regions", "--json").well().json["rows"] == rows
+    assert [list(row) for row in rows] == [[*COLUMNS, "regions"]] * 15
+    assert all((row["regions"] is None) == (row["error"] is not None) for row in rows)
+    found = load(map_model).regions(pictures_of(mixed))
+    assert [row["regions"] for row in rows if row["error"] is None] == [[r.to_dict() for r in each] for each in found]
+    assert any(found)
+    assert not all(found)
+    assert f"{sum(map(len, found))} regions in {sum(map(bool, found))} images" in done.err
+
+
+def pictures_of(folder: Path) -> str:
+    """The pictures of `mixed`, without the files that are none."""
+    return f"{folder}/0[01][0-9].png"
+
+
+def test_regions_are_not_found_where_nobody_asks(
+    run: Run, map_model: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FittedModel, "regions_of", lambda *_: pytest.fail("regions were looked for"))
+    run("score", map_model, pictures / "new").well()
+
+
+def test_coco_and_masks_say_the_same(run: Run, map_model: Path, mixed: Path, tmp_path: Path) -> None:
+    run("score", map_model, mixed, "--coco", tmp_path / "where.json", "--masks", tmp_path / "masks").well()
+    coco = json.loads((tmp_path / "where.json").read_text())
+    found = load(map_model).regions(pictures_of(mixed))
+    files = {image["file_name"]: image["id"] for image in coco["images"]}
+    assert [Path(name).name for name in files] == [f"{index:03}.png" for index in range(12)]
+    assert all((image["width"], image["height"]) == (16, 16) for image in coco["images"])
+    assert len(coco["annotations"]) == sum(map(len, found))
+    assert len(names(tmp_path / "masks")) == 12
+    for (name, number), regions in zip(files.items(), found, strict=True):
+        boxes = [each["bbox"] for each in coco["annotations"] if each["image_id"] == number]
+        assert boxes == [list(region.box) for region in regions]
+        with Image.open(tmp_path / "masks" / picture_name(name, "mask.png")) as picture:
+            assert (picture.format, picture.mode, picture.size) == ("PNG", "L", (16, 16))
+            mask = np.asarray(picture)
+        assert set(np.unique(mask)) <= {0, 255}
+        np.testing.assert_array_equal(mask > 0, sum((region.mask() for region in regions), np.zeros((16, 16), bool)))
+
+
+def test_masks_and_heatmaps_may_share_a_folder(run: Run, map_model: Path, pictures: Path, tmp_path: Path) -> None:
+    run("score", map_model, pictures / "new", "--masks", tmp_path / "out", "--heatmaps", tmp_path / "out").well()
+    assert len(names(tmp_path / "out")) == 24
+
+
+def test_regions_after_a_resume_equal_an_unbroken_run(run: Run, map_model: Path, mixed: Path, tmp_path: Path) -> None:
+    out, options = tmp_path / "t.jsonl", ("--regions", "--masks", tmp_path / "masks")
+    broken_run(run, map_model, mixed, out, 6, *options)
+    run("score", map_model, mixed, "--out", out, "--resume").failed(1, "t.jsonl.partial", "differs in its regions")
+    run("score", map_model, mixed, "--out", out, "--resume", *options).well()
+    whole = run("score", map_model, mixed, "--regions", "--json").well().json["rows"]
+    resumed = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["name"] for row in resumed] == [row["name"] for row in whole]
+    boxes = [[[region["box"] for region in row["regions"] or []] for row in rows] for rows in (resumed, whole)]
+    assert boxes[0] == boxes[1]
+    assert len(names(tmp_path / "masks")) == 12
+
+
+def test_regions_that_cannot_be_written_are_bad_usage(
+    run: Run, model: Path, map_model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    new, coco = pictures / "new", tmp_path / "where.json"
+    run("score", map_model, new, "--regions").failed(2, "--out", "--json")
+    run("score", map_model, new, "--regions", "--out", tmp_path / "t.csv").failed(2, "t.csv", ".jsonl")
+    run("score", map_model, new, "--coco", coco, "--out", tmp_path / "t.csv", "--resume").failed(2, "--resume")
+    run("score", map_model, new, "--coco", tmp_path / "missing" / "where.json").failed(1, "missing")
+    for options in (("--regions", "--out", tmp_path / "t.jsonl"), ("--coco", coco), ("--masks", tmp_path / "masks")):
+        run("score", model, new, *options).failed(2, "map")
+    assert names(tmp_path) == []
+
+
+def test_a_broken_run_leaves_no_coco_file(run: Run, map_model: Path, mixed: Path, tmp_path: Path) -> None:
+    broken_run(run, map_model, mixed, tmp_path / "t.csv", 6, "--coco", tmp_path / "where.json")
+    assert names(tmp_path) == ["mixed", "t.csv.partial"]
 
 
 # -- engines, inputs, errors -------------------------------------------------------------------------------------------

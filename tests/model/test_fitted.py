@@ -31,6 +31,7 @@ def test_the_detector_passes_on_to_it(model: amiss.FittedModel) -> None:
     np.testing.assert_array_equal(detector.score(unseen).scores, model.score(unseen).scores)
     np.testing.assert_array_equal(detector.predict(unseen), model.predict(unseen))
     np.testing.assert_array_equal(detector.anomaly_map(unseen), model.anomaly_map(unseen))
+    assert detector.regions(unseen) == model.regions(unseen)
     assert detector.explain(unseen[0]).words == model.explain(unseen[0]).words
     assert detector.decision_.threshold == model.decision.threshold
 

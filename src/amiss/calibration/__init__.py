@@ -1,8 +1,9 @@
-"""From scores to decisions that hold a promised false-alarm rate, and from maps to what is shown of them."""
+"""From scores to decisions that hold a promised false-alarm rate, and from maps to regions and what is shown."""
 
 from __future__ import annotations
 
 from .conformal import Decision, largest_of_groups, p_values
 from .maps import MapScale, smoothed
+from .regions import Region, find_regions
 
-__all__ = ["Decision", "MapScale", "largest_of_groups", "p_values", "smoothed"]
+__all__ = ["Decision", "MapScale", "Region", "find_regions", "largest_of_groups", "p_values", "smoothed"]

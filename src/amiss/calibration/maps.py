@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from .conformal import Decision
 
@@ -55,3 +56,10 @@ def smoothed(maps: NDArray[np.float32]) -> NDArray[np.float32]:
         counts = (high - low).reshape([-1 if axis == each - values.ndim else 1 for each in range(values.ndim)])
         values = (np.take(sums, high, axis=axis) - np.take(sums, low, axis=axis)) / counts
     return values.astype(np.float32)
+
+
+def resized(plane: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """A map (h, w) float32 at another size, bilinearly; edge stays on edge."""
+    if plane.shape == (height, width):
+        return plane
+    return np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))

@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from ..explain.explainer import Explainer
     from ..model import FittedModel, Row
     from ..report.collect import ReportCollector
+    from ..report.regions import CocoFile
     from ..report.table import ResultTable
 
 ORDER = 3
 _HELP = """Score images with a model: p-values and decisions.
 
 Streams: memory does not grow with the number of images. An unreadable file becomes a row with its error.
+
+Methods with a map also find regions, where an image is amiss: as lists in the rows, as a COCO file, as masks.
 
 \b
 Examples:
@@ -36,6 +39,7 @@ Examples:
   amiss score part.amiss parts/new --false-alarm-rate 0.05
   amiss score part.amiss 'cam1/*.png' cam2 --out scores.parquet --resume
   amiss score part.amiss parts/new --report page.html --heatmaps maps
+  amiss score part.amiss parts/new --out scores.jsonl --regions --coco where.json
   amiss score hall.amiss today.mp4 --out today.csv --film films
   amiss score part.amiss parts/new --report page.html --explain counterfactual
 """
@@ -57,6 +61,13 @@ def score(
         typer.Option(help="Explainer of the flagged images in the report; see amiss explain.", show_default=False),
     ] = None,
     heatmaps: Annotated[Path | None, typer.Option(help="Folder for overlaid maps.", show_default=False)] = None,
+    regions: Annotated[bool, typer.Option("--regions", help="List the regions in every row (.jsonl, --json).")] = False,
+    coco: Annotated[
+        Path | None, typer.Option(help="COCO file of the regions: boxes, areas, masks.", show_default=False)
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder for a mask (PNG) of every image.", show_default=False)
+    ] = None,
     film: Annotated[Path | None, typer.Option(help="Folder for a film of every video.", show_default=False)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was broken off (with --out).")] = False,
     false_alarm_rate: FalseAlarmRate = None,
@@ -67,11 +78,16 @@ def score(
         raise UsageError("--resume continues a table, so it needs --out")
     if resume and film is not None:
         raise UsageError("a film needs every frame from the first; leave out --resume, or --film")
+    if resume and coco is not None:
+        raise UsageError("a COCO file needs every image from the first; leave out --resume, or --coco")
+    if regions and out is None and not json_:
+        raise UsageError("--regions adds a list to every row, so it needs --out FILE.jsonl or --json; or try --coco")
     model = load_model(path, engine, false_alarm_rate)
-    if heatmaps is not None:
-        if not model.gives_map:
-            raise UsageError(f"{model.label} has no anomaly map to write; fit with --method bcae1 for maps")
-        environment.files.make_folder(heatmaps)
+    if (heatmaps or regions or coco or masks) and not model.gives_map:
+        raise UsageError(f"{model.label} has no anomaly map; fit with --method bcae1 for maps")
+    for folder in (heatmaps, masks):
+        if folder is not None:
+            environment.files.make_folder(folder)
     collection = data.open_images(inputs, "score")
     if film is not None and not collection.of_video and model.clip_length == 1:
         raise UsageError(f"{collection.title} begins with a still image, of which there is no film; try --heatmaps")
@@ -84,7 +100,12 @@ def score(
             collector = reporting.collect.ReportCollector(model, f"Scores of {path.name}", explainer, progress)
         run: dict[str, Any] = {"model": reporting.table.digest_of(path), "engine": model.engine.name}
         run |= {"inputs": inputs, "number of images": len(collection), "false-alarm rate": model.false_alarm_rate}
-        table = stack.enter_context(reporting.table.result_table(out, run, resume)) if out else None
+        run |= {"regions": True} if regions else {}
+        annotations = None
+        if coco is not None:
+            annotations = stack.enter_context(reporting.regions.coco_file(coco, f"Regions found by {path.name}"))
+        where = _Regions(model, annotations, masks) if regions or coco or masks else None
+        table = stack.enter_context(reporting.table.result_table(out, run, resume, regions)) if out else None
         write = table.write if table else stack.enter_context(_Printer(json_))
         done = table.done if table else 0
         if done and table is not None:
@@ -95,7 +116,11 @@ def score(
         # a frame of a video is found again only by a jump, so its picture comes along where it is shown
         picture = reporting.film.LONGEST if films or (heatmaps is not None and collection.of_video) else None
         for row in model.rows(collection[done:] if done else collection, picture=picture):
-            write(reporting.table.as_record(row))
+            record = reporting.table.as_record(row)
+            if where is not None:
+                found = where.add(row)
+                record |= {"regions": found} if regions else {}
+            write(record)
             counts.add(row)
             if collector is not None:
                 collector.add(replace(row, picture=None))
@@ -113,6 +138,8 @@ def score(
     _summary(counts, done, model, out, json_, what)
     if films is not None:
         console(True).print(f"{films.count} film{'s' * (films.count != 1)} in {plain(film)}")
+    if where is not None:
+        console(True).print(f"{where.count} region{'s' * (where.count != 1)} in {where.images} {what}")
     if page is not None:
         console(True).print(f"Report: {plain(page)}")
     if counts.total and counts.errors == counts.total:
@@ -143,6 +170,28 @@ class _Counts:
         self.total += 1
         self.anomalous += row.is_anomaly
         self.errors += row.error is not None
+
+
+class _Regions:
+    """Finds where each image is amiss, and writes it where that was asked for."""
+
+    def __init__(self, model: FittedModel, coco: CocoFile | None, masks: Path | None) -> None:
+        self._model, self._coco, self._masks = model, coco, masks
+        self.count = self.images = 0
+
+    def add(self, row: Row) -> list[dict[str, Any]] | None:
+        """The regions of an image as plain values; None where it could not be read."""
+        if row.size is None:
+            return None
+        found = self._model.regions_of(row)
+        self.count += len(found)
+        self.images += bool(found)
+        if self._coco is not None:
+            self._coco.add(row.item.name, row.size, found)
+        if self._masks is not None:
+            target = self._masks / environment.files.picture_name(row.item.name, "mask.png")
+            reporting.heatmap.write_png(reporting.regions.mask_picture(row.size, found), target)
+        return [region.to_dict() for region in found]
 
 
 class _Printer:

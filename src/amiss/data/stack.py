@@ -34,6 +34,7 @@ class Prepared:
         digest: 16 hexadecimal digits of the SHA-256 of the prepared image; equal pixels have equal digests.
         error: why it could not be read.
         picture: (h, w) or (h, w, 3) the image for people, where it was asked for.
+        size: (height, width) before preprocessing; None where it could not be read.
     """
 
     item: Item
@@ -41,6 +42,7 @@ class Prepared:
     digest: str = ""
     error: str | None = None
     picture: Pixels | None = None
+    size: tuple[int, int] | None = None
 
 
 def digest(image: NDArray[Any]) -> str:
@@ -59,7 +61,8 @@ def prepare_item(
         image = preprocessing.prepare(pixels)
     except (DataError, OSError) as error:
         return Prepared(item, None, error=str(error))
-    return Prepared(item, image, digest(image), picture=None if picture is None else shrunk_to(pixels, picture))
+    shown = None if picture is None else shrunk_to(pixels, picture)
+    return Prepared(item, image, digest(image), picture=shown, size=(pixels.shape[0], pixels.shape[1]))
 
 
 def stream(

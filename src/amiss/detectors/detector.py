@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..calibration import Decision, MapScale
+from ..calibration import Decision, MapScale, Region
 from ..data import Images
 from ..data.preprocessing import Preprocessing
 from ..engines import Engine
@@ -114,6 +114,10 @@ class Detector(Recipe[Scorer]):
     def anomaly_map(self, x: Images) -> NDArray[np.float32]:
         """(n, h, w) float32 maps; see `FittedModel.anomaly_map`. Raises `NotFittedError` before `fit`."""
         return self.require_fitted().anomaly_map(x)
+
+    def regions(self, x: Images) -> list[list[Region]]:
+        """Where each image is amiss; see `FittedModel.regions`. Raises `NotFittedError` before `fit`."""
+        return self.require_fitted().regions(x)
 
     def explain(self, x: Images, with_: str = "occlusion", **settings: Any) -> Explanation:
         """Why one image has its score; see `FittedModel.explain`. Raises `NotFittedError` before `fit`."""

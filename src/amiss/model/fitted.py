@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import engines, explain, export, training
-from ..calibration import Decision, MapScale, largest_of_groups
+from ..calibration import Decision, MapScale, Region, find_regions, largest_of_groups
 from ..data import Images, Item, open_images
 from ..data.clips import Clips
 from ..data.inputs import streamed_inputs
@@ -133,17 +133,40 @@ class FittedModel:
             NoMapError: the method has none.
             DataError: an image cannot be read.
         """
+        return np.stack([row.map for row in self._rows_with_maps(x) if row.map is not None])
+
+    def regions(self, x: Images) -> list[list[Region]]:
+        """Where each image is amiss, see `regions_of`; a list for every image, empty where nothing is found.
+
+        Raises:
+            NoMapError: the method has no map.
+            DataError: an image cannot be read.
+        """
+        return [self.regions_of(row) for row in self._rows_with_maps(x)]
+
+    def regions_of(self, row: Row) -> list[Region]:
+        """Where the smoothed map of one image exceeds the threshold of `map_scale`; the highest peak first.
+
+        Of normal images like the calibration ones at most the false-alarm rate that was asked for when fitting has a
+        region, where that rate is guaranteed. The decision is made by the score, and promises for itself: an image can
+        be flagged without a region, and have a region without being flagged.
+
+        Args:
+            row: that `rows` gave; without a map there is no region.
+        """
+        if row.map is None or row.size is None or self.map_scale is None:
+            return []
+        return find_regions(row.map, self.map_scale, self.preprocessing, row.size)
+
+    def _rows_with_maps(self, x: Images) -> Iterator[Row]:
         if not self.gives_map:
             raise NoMapError(
                 f"{self.method.label} answers once for the whole image and has no map; set patch, or try BCAE1"
             )
-        maps = []
         for row in self._told(x, silent):
             if row.error is not None:
                 raise DataError(row.error)
-            assert row.map is not None  # `gives_map` said so
-            maps.append(row.map)
-        return np.stack(maps)
+            yield row
 
     def _told(self, x: Images, progress: Progress) -> Iterator[Row]:
         collection = open_images(x, "score")

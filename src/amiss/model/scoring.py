@@ -28,6 +28,7 @@ class Row:
         error: why it could not be read, else None.
         map: (h, w) float32 where the method has one.
         picture: the image for people, where it was asked for.
+        size: (height, width) of the image; None where it could not be read.
     """
 
     item: Item
@@ -38,6 +39,7 @@ class Row:
     error: str | None = None
     map: NDArray[np.float32] | None = None
     picture: Pixels | None = None
+    size: tuple[int, int] | None = None
 
 
 def score_stream(inputs: Iterable[Prepared], engine: Engine, decision: Decision, size: int) -> Iterator[Row]:
@@ -70,5 +72,6 @@ def _score_batch(batch: list[Prepared], engine: Engine, decision: Decision) -> I
             prepared.digest,
             map=None if output.maps is None else output.maps[position].copy(),  # a view would keep the whole batch
             picture=prepared.picture,
+            size=prepared.size,
         )
         position += 1

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # for type checkers alone
     from . import film as film
     from . import heatmap as heatmap
     from . import page as page
+    from . import regions as regions
     from . import score_curves as score_curves
     from . import table as table
     from .heatmap import overlay as overlay

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..calibration.maps import resized
 from ..environment.files import atomic_write
 from ..errors import DataError
 
@@ -65,7 +66,7 @@ def overlay(image: NDArray[Any], anomaly_map: NDArray[np.float32], threshold: fl
     span = max(threshold - floor, 1e-12 * max(abs(threshold), abs(floor), 1e-12))
     steps = (anomaly_map.astype(np.float64) - floor) / span
     steps = np.clip(np.nan_to_num(steps, nan=0.0, posinf=3.0, neginf=0.0), -3.0, 3.0)
-    level = _resized(steps.astype(np.float32), base.shape[0], base.shape[1])
+    level = resized(steps.astype(np.float32), base.shape[0], base.shape[1])
     red, green, blue, opacity = (np.interp(level, _SCALE[:, 0], _SCALE[:, column])[..., None] for column in range(1, 5))
     colour = np.concatenate([red, green, blue], axis=2)
     shown: NDArray[np.uint8] = np.rint(base * (1 - opacity) + colour * opacity).astype(np.uint8)
@@ -145,9 +146,3 @@ def _as_uint8(image: NDArray[Any]) -> NDArray[np.uint8]:
 def _as_rgb(image: NDArray[Any]) -> NDArray[np.uint8]:
     pixels = _as_uint8(image)
     return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels.copy()
-
-
-def _resized(plane: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    if plane.shape == (height, width):
-        return plane
-    return np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))

@@ -83,22 +83,26 @@ class ResultTable:
         path: of the table; its ending chooses the format.
         run: what must be equal for a broken run to be continued (model, inputs, rate), by what each is called.
         resume: continue the partial file, if there is one.
+        regions: each record has a list of regions too; in .jsonl alone.
 
     Raises:
-        UsageError: an unknown ending.
+        UsageError: an unknown ending, or one that cannot hold regions.
         MissingExtraError: parquet without pyarrow.
         DataError: the partial file belongs to another run.
         WriteError: the folder is missing or cannot be written to.
     """
 
-    def __init__(self, path: Path, run: dict[str, Any], resume: bool = False) -> None:
+    def __init__(self, path: Path, run: dict[str, Any], resume: bool = False, regions: bool = False) -> None:
         self._format = path.suffix.lower()
         if self._format not in FORMATS:
             raise UsageError(f"{path} must end in {', '.join(FORMATS)} to say how results are written")
+        if regions and self._format != ".jsonl":
+            raise UsageError(f"{path} holds one value a cell, and regions are lists; end it in .jsonl, or use --coco")
         if self._format == ".parquet":
             versions.require("parquet", "writing parquet", "pyarrow")
         check_writable(path)
         self.path, self.partial = path, path.with_name(path.name + ".partial")
+        self._keys = {*COLUMNS, "regions"} if regions else {*COLUMNS}
         self.done = 0
         self._last: str | None = None
         try:
@@ -116,14 +120,14 @@ class ResultTable:
             earlier = _parsed(header) if header.endswith(b"\n") else None
             told, run = earlier if isinstance(earlier, dict) else {}, json.loads(json.dumps(run))
             if earlier != run:
-                changed = ", ".join(name for name in run if told.get(name) != run[name]) or "options"
+                changed = ", ".join(name for name in {**told, **run} if told.get(name) != run.get(name))
                 raise DataError(
                     f"{self.partial} was left by a run that differs in its {changed}; delete it or repeat that run"
                 )
             end = file.tell()
             for line in file:
                 record = _parsed(line)
-                if not line.endswith(b"\n") or not isinstance(record, dict) or set(record) != set(COLUMNS):
+                if not line.endswith(b"\n") or not isinstance(record, dict) or set(record) != self._keys:
                     break  # cut or damaged here: score from this image on again
                 end += len(line)
                 self.done += 1
@@ -191,9 +195,9 @@ def _parsed(line: bytes) -> Any:
 
 
 @contextmanager
-def result_table(path: Path, run: dict[str, Any], resume: bool = False) -> Iterator[ResultTable]:
+def result_table(path: Path, run: dict[str, Any], resume: bool = False, regions: bool = False) -> Iterator[ResultTable]:
     """A `ResultTable` that is finished when the block ends well, and left for `resume` when it does not."""
-    table = ResultTable(path, run, resume)
+    table = ResultTable(path, run, resume, regions)
     try:
         yield table
         table.finish()

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import registry
+from ..calibration import smoothed
 from ..data import open_images
 from ..data.preprocessing import to_float
 from ..detectors.detector import Detector
@@ -399,10 +400,12 @@ def anomalies_teach_or_are_refused(method: Method) -> None:
 
 @check
 def maps_are_sound(method: Method) -> None:
-    """Where a method has a map it is finite, float32 and as large as the image; elsewhere there is a clear error."""
+    """Where a method has a map it is finite, float32 and as large as the image, and its regions are what exceeds the
+    threshold when smoothed; elsewhere there is a clear error."""
     detector, unseen = fitted(method), task_of(method).unseen[:5]
     if not method.has_map:
         _raises(NoMapError, lambda: detector.anomaly_map(unseen), "map")
+        _raises(NoMapError, lambda: detector.regions(unseen), "map")
         return
     maps = detector.anomaly_map(unseen)
     assert maps.dtype == np.float32
@@ -411,6 +414,8 @@ def maps_are_sound(method: Method) -> None:
     scale = detector.map_scale_
     assert scale is not None
     assert scale.floor < scale.threshold
+    for regions, above in zip(detector.regions(unseen), smoothed(maps) > scale.threshold, strict=True):
+        assert np.array_equal(sum((region.mask() for region in regions), np.zeros_like(above)), above)
 
 
 @check
