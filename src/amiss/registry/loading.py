@@ -63,7 +63,7 @@ def _restored(manifest: Manifest, parts: dict[str, bytes]) -> FittedModel:
     if (scale is None) == facts.gives_map:
         raise ModelFileError(f"its map scale does not suit the method {manifest.method}")
     backbone = parts.get(archive.BACKBONE)
-    if (backbone is None) != (detector.features is None):
+    if (backbone is None) != (detector.backbone is None):
         raise ModelFileError("its settings and its backbone do not fit together")
     preprocessing = Preprocessing(shape.colour, shape.height, shape.width, shape.aspect)
     scores = {name: np.array(each, dtype=np.float32) for name, each in manifest.calibration.items()}
@@ -108,7 +108,7 @@ def _scorer(
 
     features = None
     if graph is not None:
-        backbone = networks.backbone.Backbone(graph, Path(detector.features or "").name)
+        backbone = networks.backbone.Backbone(graph, Path(detector.backbone or "").name)
         features = networks.backbone.Features(backbone, shape)
     scorer = with_backbone(detector.head(shape, features), features, shape)
     scorer.load_state_dict(load_tensors(weights))
