@@ -81,6 +81,9 @@ class Decision:
     most the share `false_alarm_rate` has any flagged image. So a normal image, of a group drawn at random, is flagged
     no more often.
 
+    Where the images were learnt from too, each scored by a fit on the others (`crossed`), the rate is kept nearly: at
+    most alpha for fits that hardly depend on single images. What is proven, and of which methods: docs/decisions.md.
+
     Args:
         calibration: (n,) float32, finite: scores of normal images that were not trained on.
         false_alarm_rate: promised alpha, in (0, 1).
@@ -88,6 +91,7 @@ class Decision:
         frames: are the images frames of videos? Then they are called so.
         largest: (groups,) float32, finite: the largest score of each group (see `largest_of_groups`); None where it is
             not known, or where groups are related too, as parts of one video are. Nothing is promised then.
+        crossed: was each calibration image scored by a fit that had not seen it, while what scores new images has?
 
     Raises:
         UsageError: a rate outside (0, 1).
@@ -109,6 +113,7 @@ class Decision:
     groups: int | None = None
     frames: bool = False
     largest: NDArray[np.float32] | None = None
+    crossed: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.false_alarm_rate < 1:
@@ -180,7 +185,7 @@ class Decision:
 
         Returns:
             In (0, 1), for the rank in use, whether or not the rate is guaranteed on average; None where related images
-            are decided one by one.
+            are decided one by one, and where scores are `crossed`, which are not independent.
 
         Raises:
             UsageError: a confidence outside (0, 1).
@@ -191,7 +196,7 @@ class Decision:
         """
         if not 0 < confidence < 1:
             raise UsageError(f"the confidence is {confidence}; give one between 0 and 1, such as 0.95")
-        if self.groups is not None and not self.by_group:
+        if self.crossed or (self.groups is not None and not self.by_group):
             return None
         return _beta_quantile(confidence, self.rank, self.n)
 
@@ -269,16 +274,18 @@ class Decision:
 
     def _on_average(self) -> str:
         wanted, image, group = _percent(self.false_alarm_rate), "frame" if self.frames else "image", self._group
+        held, bound = ("", "about") if self.crossed else ("held-out ", "at most")
+        unseen = ", scored by fits that had not seen them" if self.crossed else ""
         if self.by_group:
             related = "videos" if self.frames else "groups of related images"
             return (
-                f"On average at most {wanted} of normal {related} have any flagged {image}, provided that they are "
-                f"like the {self.n} held-out normal {group}s that set the threshold, each by its largest score."
+                f"On average {bound} {wanted} of normal {related} have any flagged {image}, provided that they are "
+                f"like the {self.n} {held}normal {group}s that set the threshold, each by its largest score{unseen}."
             )
         if self.guaranteed:
             return (
-                f"On average at most {wanted} of normal {image}s are flagged, provided that they are like the {self.n} "
-                f"held-out normal {image}s that set the threshold."
+                f"On average {bound} {wanted} of normal {image}s are flagged, provided that they are like the {self.n} "
+                f"{held}normal {image}s that set the threshold{unseen}."
             )
         if self.groups is not None:
             takes = ""
@@ -288,13 +295,13 @@ class Decision:
                     takes += f", and {self.groups} can promise {_percent(self.attainable_rate)} at the lowest"
                 takes += "."
             return (
-                f"No false-alarm rate is promised, because the {self.n} held-out normal {image}s come in only "
+                f"No false-alarm rate is promised, because the {self.n} {held}normal {image}s come in only "
                 f"{self.groups} group{'s' * (self.groups != 1)} of related pictures.{takes} Expect roughly {wanted}, "
                 "and measure it on other groups."
             )
         are = f"{image} is" if self.n == 1 else f"{image}s are"
         return (
-            f"{self.n} held-out normal {are} too few to promise a false-alarm rate of {wanted}, which takes "
+            f"{self.n} {held}normal {are} too few to promise a false-alarm rate of {wanted}, which takes "
             f"{self.images_needed}; the lowest that can be promised is {_percent(self.attainable_rate)}, by flagging "
             "what scores above all of them."
         )

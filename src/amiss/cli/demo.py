@@ -50,7 +50,8 @@ def demo(
         splits = model.record.splits
         people.print(
             f"[bold]Learnt[/]    {model.label} learnt from {splits.train.count + splits.stop.count} good pictures; "
-            f"{splits.calibrate.count} others set the threshold. No defect was shown."
+            + ("all of them" if splits.folds else f"{splits.calibrate.count} others")
+            + " set the threshold. No defect was shown."
         )
         model.save(model_file)
         labelled = replace(

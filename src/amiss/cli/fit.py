@@ -15,6 +15,7 @@ from .console import Json, console, percent, plain, print_json, progress_bar, se
 
 if TYPE_CHECKING:
     from ..model import FittedModel
+    from ..model.manifest import Record
     from ..training.record import StageRecord
 
 ORDER = 2
@@ -122,6 +123,7 @@ def _report(model: FittedModel, method: str, out: Path, json_: bool) -> None:
                     "train": splits.train.count,
                     "stop": splits.stop.count,
                     "calibrate": splits.calibrate.count,
+                    "folds": splits.folds,
                 },
                 "size": [height, width],
                 "channels": channels,
@@ -136,11 +138,9 @@ def _report(model: FittedModel, method: str, out: Path, json_: bool) -> None:
         people.print(f"[yellow]note[/]  {plain(note)}")
     colour = "gray" if channels == 1 else "colour"
     what = "frames" if model.learnt_from_video else "images"
-    chosen = _choice(record.training.stages, splits.stop.count, bool(members))
     people.print(
         f"[bold]{model.label}[/] learnt from {splits.train.count} {colour} {what} at {height}x{width} in "
-        f"{sum(stage.seconds for stage in record.training.stages):.0f} s; {chosen}{splits.calibrate.count} "
-        "others set the threshold."
+        f"{sum(stage.seconds for stage in record.training.stages):.0f} s; {_threshold(record, bool(members))}."
     )
     for member in members:
         people.print(
@@ -151,6 +151,16 @@ def _report(model: FittedModel, method: str, out: Path, json_: bool) -> None:
     people.print(f"{mark}  {plain(decision.explain())}")
     name, size = plain(str(out)), out.stat().st_size / 1e6
     people.print(f"Wrote [bold]{name}[/] ({size:.1f} MB). Next:  amiss score {name} FOLDER")
+
+
+def _threshold(record: Record, panel: bool) -> str:
+    """What set the threshold, and chose the epoch, in words."""
+    splits = record.splits
+    if splits.folds:
+        return f"all of them set the threshold, each scored by one of {splits.folds} fits that had not seen it"
+    return (
+        f"{_choice(record.training.stages, splits.stop.count, panel)}{splits.calibrate.count} others set the threshold"
+    )
 
 
 def _choice(stages: list[StageRecord], stop: int, panel: bool) -> str:

@@ -13,6 +13,7 @@ from .console import Json, Model, console, percent, print_json
 
 if TYPE_CHECKING:
     from ..model import FittedModel
+    from ..model.manifest import SplitFacts
 
 ORDER = 6
 _HELP = """Show what a model file holds, and check it.
@@ -38,13 +39,18 @@ def info(path: Model, json_: Json = False) -> None:
     _print(console(), model)
 
 
+def _parts(splits: SplitFacts) -> str:
+    if splits.folds:
+        return f"{splits.train.count} train, {splits.calibrate.count} calibrate, by {splits.folds} folds"
+    return f"{splits.train.count} train, {splits.stop.count} stop, {splits.calibrate.count} calibrate"
+
+
 def _print(people: rich.console.Console, model: FittedModel) -> None:
     size, record = model.preprocessing, model.record
     splits, training = record.splits, record.training
     rows = {
         "method": model.method.name,
-        "learnt from": f"{splits.source} ({splits.train.count} train, {splits.stop.count} stop, "
-        f"{splits.calibrate.count} calibrate)",
+        "learnt from": f"{splits.source} ({_parts(splits)})",
         "input": f"{size.colour}, {size.height}x{size.width} pixels",
         "training": "; ".join(
             f"{stage.stage}: epoch {stage.chosen_epoch} of {stage.epochs} chosen, {stage.seconds:.0f} s"

@@ -15,6 +15,9 @@ from .collection import Pixels
 
 #: Largest side that is kept as it is when no size is asked for; the papers' networks are made for 28 to 128 pixels.
 _LARGEST_KEPT = 128
+#: Sides of the square of the same area that images are brought to for a backbone with ImageNet weights; small pictures
+#: gain nothing by more.
+_FOR_BACKBONE, _SMALL_FOR_BACKBONE, _SMALL_PICTURE = 256, 160, 64
 #: Images smaller than this are enlarged, or four strided layers would leave nothing of them.
 _SMALLEST_KEPT = 16
 
@@ -100,14 +103,18 @@ def shrunk_to(pixels: Pixels, longest: int) -> Pixels:
 
 
 def infer_preprocessing(
-    samples: Iterable[Pixels], size: tuple[int, int] | str = "auto", aspect: Literal["stretch", "keep"] = "stretch"
+    samples: Iterable[Pixels],
+    size: tuple[int, int] | str = "auto",
+    aspect: Literal["stretch", "keep"] = "stretch",
+    enlarged: bool = False,
 ) -> Preprocessing:
     """The preprocessing that suits some sample images.
 
     Gray where every sample is gray. `size` is (height, width); `native`: the size that all samples share, or, where the
     aspect is kept, one that holds the tallest and the widest; or `auto`: one shared size of 16 to 128 pixels a side is
     kept, anything else is brought to about 128 x 128 pixels of area (32 x 32 for tiny images) with the samples' median
-    aspect ratio and sides that are multiples of 8.
+    aspect ratio and sides that are multiples of 8. `enlarged`: for a backbone with ImageNet weights, `auto` is about
+    256 x 256 pixels, or 160 x 160 for small pictures.
     """
     shapes, gray = [], True
     for pixels in samples:
@@ -123,17 +130,21 @@ def infer_preprocessing(
         height, width = (max(each) for each in zip(*sizes, strict=True))
     elif not isinstance(size, str):
         height, width = size
+    elif enlarged:
+        longest = np.median([max(each) for each in shapes])
+        height, width = _of_area(shapes, _SMALL_FOR_BACKBONE if longest <= _SMALL_PICTURE else _FOR_BACKBONE)
     elif len(sizes) == 1 and min(sizes[0]) >= _SMALLEST_KEPT and max(sizes[0]) <= _LARGEST_KEPT:
         height, width = sizes[0]
     else:
-        height, width = _about_square(np.array(shapes, dtype=float))
+        longest = np.median([max(each) for each in shapes])
+        height, width = _of_area(shapes, 32 if longest < _SMALLEST_KEPT else _LARGEST_KEPT)
     return Preprocessing("gray" if gray else "rgb", int(height), int(width), aspect)
 
 
-def _about_square(shapes: NDArray[np.float64]) -> tuple[int, int]:
-    aspect = float(np.clip(np.median(shapes[:, 0] / shapes[:, 1]), 1 / 8, 8))
-    target = 32 if np.median(shapes.max(axis=1)) < _SMALLEST_KEPT else _LARGEST_KEPT
-    height, width = target * aspect**0.5, target / aspect**0.5
+def _of_area(shapes: list[tuple[int, ...]], side: int) -> tuple[int, int]:
+    """The median aspect ratio at the area of a square of this side."""
+    aspect = float(np.clip(np.median([height / width for height, width in shapes]), 1 / 8, 8))
+    height, width = side * aspect**0.5, side / aspect**0.5
     return max(32, round(height / 8) * 8), max(32, round(width / 8) * 8)
 
 

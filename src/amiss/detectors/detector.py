@@ -14,6 +14,7 @@ from ..data import Images
 from ..data.preprocessing import Preprocessing
 from ..engines import Engine
 from ..errors import NotFittedError
+from ..fitting.cross import train_across
 from ..fitting.fit import fit
 from ..fitting.training import train
 from ..model.fitted import FittedModel, Scores
@@ -79,6 +80,9 @@ class Detector(Recipe[Scorer]):
 
     def train(self, context: FitContext) -> Trained:
         return train(self, context)
+
+    def train_across(self, context: FitContext) -> Trained:
+        return train_across(self, context)
 
     def set_params(self, **settings: Any) -> Self:
         """Change settings by name. They hold for the next fit; `false_alarm_rate` also decides from now on.

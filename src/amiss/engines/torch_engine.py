@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..environment.machine import keep_freed_memory
+from ..networks.backbone import BackboneScorer
 from ..training.choose import training_device
 from . import Output, allowed_difference
 
@@ -55,6 +56,8 @@ def choose_precision(
         images: (n, c, h, w) float32 normal images; a batch of the size that scoring uses gives the best trial.
         calibration: (m,) float32 scores of held-out normals in float32.
     """
+    if isinstance(scorer, BackboneScorer):
+        return "float32"  # nearly all of the time goes to the backbone, which has a precision of its own
     exact, half = TorchEngine(scorer, "float32", device), TorchEngine(scorer, "bfloat16", device)
     difference = np.abs(exact.run(images).scores - half.run(images).scores).max()
     if not difference <= allowed_difference(calibration):

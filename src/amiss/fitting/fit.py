@@ -18,7 +18,7 @@ from ..data.stack import Stack
 from ..engines import batch_size
 from ..environment import versions
 from ..errors import DegenerateTrainingWarning, UsageError
-from ..model.calibrated import calibrate
+from ..model.calibrated import calibrate, calibrated_by
 from ..model.fitted import FittedModel
 from ..model.manifest import Part, Record, SplitFacts
 from ..progress import Progress, silent
@@ -52,16 +52,21 @@ def fit(
     strict = isinstance(x, np.ndarray)
     context = prepare(recipe, collection, anomalies, validation, work_dir, resume, progress, strict)
     context, discarded = without_strangest(recipe, context)
-    trained = recipe.train(context)
+    trained = recipe.train_across(context) if context.folds else recipe.train(context)
     shape, stack, splits = context.preprocessing.shape, context.stack, context.splits
     scorer = with_backbone(trained.head, context.backbone, shape)
     inputs = stacked_inputs(stack, splits.calibrate, recipe.clip_length)
     size = batch_size(inputs.shape[1:], recipe.patch)
+    deciding = (recipe.device, recipe.false_alarm_rate)
+    if trained.calibration is None:
+        calibration = calibrate(scorer, inputs, size, *deciding)
+    else:
+        calibration = calibrated_by(trained.calibration, scorer, inputs[:size], *deciding)
     model = FittedModel(
         method=recipe.facts(),
         settings=recipe.settings_as_text(),
         preprocessing=context.preprocessing,
-        calibration=calibrate(scorer, inputs, size, recipe.device, recipe.false_alarm_rate),
+        calibration=calibration,
         false_alarm_rate=recipe.false_alarm_rate,
         record=_record(collection, context, discarded, trained),
         reference=stack.images[splits.train[:_REFERENCES]],
@@ -107,6 +112,7 @@ def _record(collection: Collection, context: FitContext, discarded: NDArray[np.i
         calibrate=with_groups(part(splits.calibrate, named=True), stack, splits.calibrate),
         source=collection.title,
         video=True if collection.of_video else None,
+        folds=len(context.folds) or None,
         labelled=part_of(labelled.digests) if labelled.digests else None,
         discarded=part(discarded, named=True) if len(discarded) else None,
     )

@@ -18,14 +18,14 @@ from ..data import Collection, Images, open_images
 from ..data.clips import blocks, runs, video_of
 from ..data.labelled import Labelled
 from ..data.preprocessing import Preprocessing, infer_preprocessing, to_float
-from ..data.splits import Splits, split_normals
+from ..data.splits import Splits, split_folds, split_normals
 from ..data.stack import Stack, load_stack, sample_pixels
 from ..environment.files import make_folder
 from ..errors import DataError, TrainingError
 from ..lazy import torch
 from ..progress import Progress
-from ..recipe.context import FitContext
-from ..recipe.recipe import Recipe
+from ..recipe.context import FitContext, StoredFeatures
+from ..recipe.recipe import PRETRAINED, Recipe
 
 if TYPE_CHECKING:
     from ..networks.backbone import Backbone, Features
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 #: So many images tell colour and size; with size=native all must share one, so all are looked at.
 _SAMPLES = 64
 #: Images that tell the scale of a backbone's features.
-_SCALED_BY = 256
+_SCALED_BY = 64
 #: Raised when checkpoints of an earlier version can no longer be gone on from.
 _CHECKPOINTS = 2
 
@@ -63,20 +63,32 @@ def prepare(
         UsageError: a backbone that cannot be used.
         TrainingError: `work_dir` was left by a fit with other images or settings.
     """
-    backbone = None if recipe.features is None else networks.backbone.Backbone.read(recipe.features)
+    backbone = _backbone(recipe)
     preprocessing = _preprocessing(recipe, collection, backbone)
     stack = load_stack(collection, preprocessing, progress)
     if stack.unreadable and strict:
         raise DataError(stack.unreadable[0][1])
-    stack, splits = _divided(recipe, stack)
+    stack, splits, folds = _divided(recipe, stack)
     labelled = Labelled.load(anomalies, validation, preprocessing, stack.digests, progress)
     features = None
     if backbone is not None:
         features = _scaled(networks.backbone.Features(backbone, preprocessing.shape), stack.images[splits.train])
-    context = FitContext(preprocessing, stack, splits, labelled, features, work_dir, resume, progress)
+    stored = StoredFeatures(features, stack.images) if features is not None and folds else None
+    context = FitContext(
+        preprocessing, stack, splits, labelled, features, work_dir, resume, progress, tuple(folds), stored
+    )
     if work_dir is not None:
         _claim(recipe, context, work_dir)
     return context
+
+
+def _backbone(recipe: Recipe[Any]) -> Backbone | None:
+    if recipe.backbone is None:
+        return None
+    if recipe.backbone not in PRETRAINED:
+        return networks.backbone.Backbone.read(recipe.backbone)
+    wanted = recipe.wanted_features()
+    return networks.backbone.Backbone.named(recipe.backbone, "places" in wanted, "image" in wanted)
 
 
 def _preprocessing(recipe: Recipe[Any], collection: Collection, backbone: Backbone | None) -> Preprocessing:
@@ -86,23 +98,30 @@ def _preprocessing(recipe: Recipe[Any], collection: Collection, backbone: Backbo
         load_stack(collection[:1], Preprocessing("rgb", 32, 32))  # raises with the reason
         raise DataError(f"no image of {collection.title} could be read")
     aspect: Literal["stretch", "keep"] = "keep" if recipe.aspect == "keep" else "stretch"
-    found = infer_preprocessing(itertools.chain([first], samples), recipe.size, aspect)
+    pretrained = recipe.backbone in PRETRAINED
+    found = infer_preprocessing(itertools.chain([first], samples), recipe.size, aspect, enlarged=pretrained)
     if backbone is None or recipe.size != "auto":
         return found
     height, width = backbone.suitable(found.height, found.width)
     return Preprocessing(found.colour, height, width, found.aspect)
 
 
-def _divided(recipe: Recipe[Any], stack: Stack) -> tuple[Stack, Splits]:
-    """The stack, told which frames follow each other, and its three parts."""
+def _divided(recipe: Recipe[Any], stack: Stack) -> tuple[Stack, Splits, list[NDArray[np.int64]]]:
+    """The stack, told which frames follow each other, its three parts, and the folds of a cross-calibration."""
     groups: list[str | None] = [item.group for item in stack.items]
     if recipe.clip_length > 1 or any(item.video for item in stack.items):
         groups = list(blocks([video_of(item) for item in stack.items]))
         stack = dataclasses.replace(stack, groups=groups, firsts=runs(stack.items, groups))
-    splits = split_normals(groups, stack.digests, recipe.seed)
+    folds: list[NDArray[np.int64]] = []
+    if recipe.cross_calibrates(len(stack.images)):
+        folds = split_folds(groups, stack.digests, recipe.seed)
+        everything = np.arange(len(stack.images))
+        splits = Splits(everything, everything[:0], everything)
+    else:
+        splits = split_normals(groups, stack.digests, recipe.seed)
     if recipe.clip_length == 1:
         splits = dataclasses.replace(splits, calibrate=_without_copies(splits.calibrate, stack.digests))
-    return stack, splits
+    return stack, splits, folds
 
 
 def _without_copies(indices: NDArray[np.int64], digests: Sequence[str]) -> NDArray[np.int64]:

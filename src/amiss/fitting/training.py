@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import networks, training
+from .. import training
 from ..data.clips import Clips, training_clips
 from ..data.patches import cut_patches, foreground_patches
-from ..data.preprocessing import to_float
-from ..data.stack import Stack, allocate
+from ..data.stack import Stack
 from ..errors import UsageError
 from ..lazy import torch
-from ..recipe.context import FitContext, Trained
+from ..recipe.context import FitContext, Trained, feature_maps
 from ..recipe.recipe import Recipe
-
-if TYPE_CHECKING:
-    from ..networks.backbone import Features
 
 #: Clips that choose the epoch; many more tell no more.
 _STOP_CLIPS = 256
@@ -66,15 +62,21 @@ def _training_data(recipe: Recipe[Any], context: FitContext) -> training.loop.Tr
     if context.backbone is None:
         return data
     if recipe.takes_backbone:
-        return dataclasses.replace(data, features=context.backbone)
-    return _on_features(data, context.backbone)
+        stored = None if context.stored is None else (context.stored.maps, splits.train)
+        return dataclasses.replace(data, features=context.backbone, stored=stored)
+    return _on_features(data, context)
 
 
-def _on_features(data: training.loop.TrainingData, backbone: Features) -> training.loop.TrainingData:
+def _on_features(data: training.loop.TrainingData, context: FitContext) -> training.loop.TrainingData:
     """The same with feature maps, which never change, in the images' place."""
+    if context.stored is not None:  # labelled images are for methods with epochs, which hold images out
+        return dataclasses.replace(
+            data, train=context.stored.maps[context.splits.train], stop=context.stored.maps[context.splits.stop]
+        )
 
     def of(images: NDArray[Any]) -> NDArray[Any]:
-        return _feature_maps(backbone, images)
+        assert context.backbone is not None
+        return feature_maps(context.backbone, images)
 
     assert not isinstance(data.train, Clips)  # methods of clips take no backbone
     assert not isinstance(data.stop, Clips)
@@ -85,19 +87,6 @@ def _on_features(data: training.loop.TrainingData, backbone: Features) -> traini
         anomalies=None if data.anomalies is None else of(data.anomalies),
         validation=None if data.validation is None else (of(data.validation[0]), data.validation[1]),
     )
-
-
-def _feature_maps(backbone: Features, images: NDArray[Any]) -> NDArray[Any]:
-    """(n, d, h', w') of prepared images, computed once, a few at a time; large ones lie in a file."""
-    found: NDArray[Any] | None = None
-    with torch.no_grad():
-        together = networks.backbone.TOGETHER
-        for begin in range(0, len(images), together):
-            part = backbone(torch.from_numpy(to_float(images[begin : begin + together]))).numpy()
-            found = allocate(len(images), part[0]) if found is None else found
-            found[begin : begin + len(part)] = part
-    assert found is not None  # no part of the images is empty
-    return found
 
 
 def _patches(recipe: Recipe[Any], patch: tuple[int, int], stack: Stack, indices: NDArray[np.int64]) -> NDArray[Any]:

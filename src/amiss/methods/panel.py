@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,22 +15,30 @@ from .. import anomalies, networks, registry, training
 from ..anomalies.kinds import LOCAL, VARIATIONS, whole_kinds
 from ..data.preprocessing import to_float
 from ..detectors.detector import Detector
+from ..engines import Output
 from ..errors import UsageError
+from ..fitting.cross import with_calibration
 from ..lazy import torch
 from ..metrics import Ranking
 from ..recipe.context import FitContext, Trained
-from ..settings import Words, as_text, parse_settings, setting
+from ..recipe.recipe import AUTO, Recipe
+from ..settings import Words, as_text, parse_settings, preset, setting
 
 if TYPE_CHECKING:
     from ..networks.backbone import Features
     from ..networks.fusion import FusedScorer
 
-#: Created anomalies of each sort by which members are weighed; few stop images are used several times.
-_FEWEST_PROBES, _MOST_PROBES = 200, 500
+#: Created anomalies of each sort by which members are weighed; few stop images are used several times. Folds, in which
+#: every image is one of the normal ones, share so many.
+_FEWEST_PROBES, _MOST_PROBES, _PROBES_OF_FOLDS = 200, 500, 120
 #: Images that the members see at once.
 _TOGETHER = 32
 #: What members are given of the panel's own settings.
-_SHARED = ("seed", "size", "aspect", "features", "patch", "patch_score", "patch_top", "device", "precision")
+_SHARED = ("seed", "size", "aspect", "patch", "patch_score", "patch_top", "device", "precision")
+#: What members are told unless something else is said: a large PCA is no better, and makes large files.
+_TOLD = ("pca.small=32",)
+#: Outputs of the members, each `score` (n,) and perhaps `map` (n, h, w).
+Outputs = list[dict[str, "torch.Tensor"]]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -54,8 +62,9 @@ class Panel(Detector["FusedScorer"]):
     takes_backbone: ClassVar[bool] = True
 
     members: tuple[str, ...] = setting(
-        ("located_adacl", "adacl", "pca", "knn"), "methods that are fitted, with commas between", kind=Words(least=1)
+        ("patch_memory", "dfm", "pca", "knn"), "methods that are fitted, with commas between", kind=Words(least=1)
     )
+    features: str | None = preset(Recipe, "features", AUTO)
     epochs: int = setting(0, "most epochs of every member; 0 leaves each its own", low=0)
     vary: tuple[str, ...] = setting(
         (),
@@ -63,7 +72,7 @@ class Panel(Detector["FusedScorer"]):
         kind=Words(VARIATIONS),
     )
     told: tuple[str, ...] = setting(
-        (),
+        _TOLD,
         "settings of single members, METHOD.KEY=VALUE with semicolons between; or none",
         kind=Words(divider=";"),
     )
@@ -94,6 +103,18 @@ class Panel(Detector["FusedScorer"]):
     def learns_from_anomalies(self) -> bool:
         return any(member.learns_from_anomalies() for member in self.member_recipes().values())
 
+    def fits_in_seconds(self) -> bool:
+        return all(member.fits_in_seconds() for member in self.member_recipes().values())
+
+    def wanted_features(self) -> frozenset[str]:
+        members = self.member_recipes().values()
+        return frozenset().union(*(member.wanted_features() for member in members if member.takes_backbone))
+
+    @property
+    def backbone(self) -> str | None:
+        takers = any(registry.get_method(name).takes_backbone for name in self.members)
+        return super().backbone if takers else None
+
     @property
     def gives_map(self) -> bool:
         return any(member.gives_map for member in self.member_recipes().values())
@@ -111,6 +132,8 @@ class Panel(Detector["FusedScorer"]):
         told: dict[str, list[str]] = {name: [] for name in self.members}
         for pair in self.told:
             name, dot, rest = pair.partition(".")
+            if pair in _TOLD and name not in told:
+                continue  # nobody said so
             if not dot or name not in told:
                 known = ",".join(self.members)
                 raise UsageError(f"told={pair} is not understood; write METHOD.KEY=VALUE, of: {known}")
@@ -119,6 +142,7 @@ class Panel(Detector["FusedScorer"]):
         for name, pairs in told.items():
             kind = registry.get_method(name)
             shared = {each: getattr(self, each) for each in _SHARED} | kind.varied_settings(self.vary)
+            shared |= {"features": self.features} if kind.takes_backbone else {}  # the others see the image itself
             shared |= {"epochs": self.epochs} if self.epochs else {}
             members[name] = kind(**shared | parse_settings(kind, pairs))
         return members
@@ -126,8 +150,22 @@ class Panel(Detector["FusedScorer"]):
     # -- the scorer ----------------------------------------------------------------------------------------------------
 
     def build(self, shape: tuple[int, int, int], backbone: Features | None = None) -> FusedScorer:
-        heads = {name: member.head(shape, backbone) for name, member in self.member_recipes().items()}
-        return networks.fusion.FusedScorer(heads)
+        heads = {
+            name: member.head(shape, backbone if member.takes_backbone else None)
+            for name, member in self.member_recipes().items()
+        }
+        return self._fused(heads, backbone)
+
+    def _fused(self, heads: Mapping[str, torch.nn.Module], backbone: Features | None) -> FusedScorer:
+        """Members that take no backbone see the image beside its features."""
+        return networks.fusion.FusedScorer(
+            {
+                name: head
+                if backbone is None or registry.get_method(name).takes_backbone
+                else networks.fusion.OnImage(head)
+                for name, head in heads.items()
+            }
+        )
 
     def built_for(
         self, shape: tuple[int, int, int], backbone: Features | None
@@ -140,6 +178,41 @@ class Panel(Detector["FusedScorer"]):
     # -- training ------------------------------------------------------------------------------------------------------
 
     def train(self, context: FitContext) -> Trained:
+        fused, trained = self._train_members(context)
+        start = time.perf_counter()
+        images = context.stack.images[context.splits.stop]
+        normal = _outputs(fused, images, context.backbone)
+        fused.fit_scale(normal)
+        created = [
+            _outputs(fused, probes, context.backbone)
+            for probes in self._probes(images, self.seed, max(_FEWEST_PROBES, min(len(images), _MOST_PROBES)))
+        ]
+        figures = self._weigh(fused, normal, created)
+        return _with_stage(trained, "fuse", time.perf_counter() - start, figures)
+
+    def train_across(self, context: FitContext) -> Trained:
+        start = time.perf_counter()
+        normal: list[Outputs] = []
+        created: list[list[Outputs]] = []
+        for number, held in enumerate(context.folds):
+            fold = f"fold {number + 1} of {len(context.folds)}"
+            fused, _ = self._train_members(context.without(held).within(f"fold-{number}", fold))
+            images = context.stack.images[held]
+            seen = None if context.stored is None else context.stored.maps[held]
+            normal.append(_outputs(fused, images, context.backbone, seen))
+            probes = self._probes(images, self.seed + number, -(-_PROBES_OF_FOLDS // len(context.folds)))
+            created.append([_outputs(fused, each, context.backbone) for each in probes])
+        seconds = time.perf_counter() - start
+        fused, trained = self._train_members(context)
+        every = _joined(normal)
+        fused.fit_scale(every)
+        figures = self._weigh(fused, every, [_joined(kind) for kind in zip(*created, strict=True)])
+        found = {name: values.numpy() for name, values in fused.fuse(every, context.preprocessing.shape[1:]).items()}
+        trained = _with_stage(trained, "fuse", 0.0, figures)
+        return with_calibration(trained, context, Output(found["score"], found.get("map")), seconds)
+
+    def _train_members(self, context: FitContext) -> tuple[FusedScorer, Trained]:
+        """The members, trained one after the other, and not yet scaled and weighed."""
         heads: dict[str, torch.nn.Module] = {}
         stages: list[training.record.StageRecord] = []
         trained: list[Trained] = []
@@ -148,25 +221,20 @@ class Panel(Detector["FusedScorer"]):
             trained.append(found)
             heads[name] = found.head
             stages += [stage.model_copy(update={"stage": f"{name}: {stage.stage}"}) for stage in found.record.stages]
-        fused = networks.fusion.FusedScorer(heads).eval()
-        start = time.perf_counter()
-        figures = self._fuse(fused, context)
-        seconds = time.perf_counter() - start
-        rounded = {name: round(value, 3) for name, value in figures.items()}
+        fused = self._fused(heads, context.backbone).eval()
         record = training.record.TrainingRecord(
             device=trained[0].record.device,
             precision=", ".join(sorted({each.record.precision for each in trained})),
-            stages=[*stages, training.record.StageRecord.of_computation("fuse", seconds, rounded)],
+            stages=stages,
         )
         named = zip(heads, trained, strict=True)
-        return Trained(fused, record, [f"{name}: {sentence}" for name, each in named for sentence in each.warnings])
+        warnings = [f"{name}: {sentence}" for name, each in named for sentence in each.warnings]
+        return fused, Trained(fused, record, warnings)
 
-    def _fuse(self, fused: FusedScorer, context: FitContext) -> dict[str, float]:
-        """Scale and weigh the members on stop images; their weights, and shares in how much the sum varies there."""
-        images = context.stack.images[context.splits.stop]
-        normal = _outputs(fused, images, context.backbone)
-        fused.fit_scale(normal)
-        skill = [_skill(normal, _outputs(fused, probes, context.backbone)) for probes in self._probes(images)]
+    def _weigh(self, fused: FusedScorer, normal: Outputs, created: Sequence[Outputs]) -> dict[str, float]:
+        """Weigh the members by how they tell created anomalies from normal images; their weights, and shares in how
+        much the sum varies for normal images."""
+        skill = [_skill(normal, kind) for kind in created]
         fused.set_weights(torch.tensor(skill).mean(dim=0).square())
         scaled = fused.scaled(normal, "score").double()
         total = scaled.sum(dim=0)
@@ -176,12 +244,13 @@ class Panel(Detector["FusedScorer"]):
             f"weight of {name}": float(each)
             for name, each in zip(fused.members, fused.get_buffer("weight"), strict=True)
         }
-        return weights | {f"share of {name}": float(each) for name, each in zip(fused.members, shares, strict=True)}
+        shared = {f"share of {name}": float(each) for name, each in zip(fused.members, shares, strict=True)}
+        return {name: round(value, 3) for name, value in (weights | shared).items()}
 
-    def _probes(self, images: NDArray[Any]) -> list[NDArray[np.float32]]:
-        """Created anomalies of both sorts: of the whole image (as in ADACL), and local ones."""
-        generator = torch.Generator().manual_seed(self.seed)
-        chosen = torch.arange(max(_FEWEST_PROBES, min(len(images), _MOST_PROBES))) % len(images)
+    def _probes(self, images: NDArray[Any], seed: int, count: int) -> list[NDArray[np.float32]]:
+        """So many created anomalies of both sorts: of the whole image (as in ADACL), and local ones."""
+        generator = torch.Generator().manual_seed(seed)
+        chosen = torch.arange(count) % len(images)
         repeated = torch.from_numpy(to_float(images[chosen.numpy()]))
         whole = anomalies.created.create_anomalies(repeated, generator, whole_kinds(self.vary))
         local, changed = anomalies.local.LocalAnomalies(LOCAL, ("hard", "soft")).create(repeated, generator)
@@ -189,24 +258,44 @@ class Panel(Detector["FusedScorer"]):
         return [part.numpy() for part in (whole, local[visible]) if len(part)]
 
 
+def _with_stage(trained: Trained, name: str, seconds: float, figures: dict[str, float]) -> Trained:
+    stage = training.record.StageRecord.of_computation(name, seconds, figures)
+    record = trained.record.model_copy(update={"stages": [*trained.record.stages, stage]})
+    return dataclasses.replace(trained, record=record)
+
+
+def _joined(parts: Sequence[Outputs]) -> Outputs:
+    """The outputs of several folds as one."""
+    return [
+        {what: torch.cat([part[number][what] for part in parts]) for what in parts[0][number]}
+        for number in range(len(parts[0]))
+    ]
+
+
 def _for_member(member: Detector[Any], context: FitContext) -> FitContext:
-    """Labelled anomalies are for those who can learn from them."""
+    """Labelled anomalies are for those who can learn from them, and the backbone for those who take it."""
+    if not member.takes_backbone:
+        context = dataclasses.replace(context, backbone=None, stored=None)
     if member.learns_from_anomalies():
         return context
     return dataclasses.replace(context, labelled=dataclasses.replace(context.labelled, anomalies=None))
 
 
-def _outputs(fused: FusedScorer, images: NDArray[Any], backbone: Features | None) -> list[dict[str, torch.Tensor]]:
-    """What each member makes of prepared images (n, c, h, w): `score` (n,) and perhaps `map` (n, h, w)."""
+def _outputs(
+    fused: FusedScorer, images: NDArray[Any], backbone: Features | None, features: NDArray[np.float32] | None = None
+) -> Outputs:
+    """What each member makes of prepared images (n, c, h, w), whose `features` may be known."""
     parts = []
     with torch.no_grad():
         for begin in range(0, len(images), _TOGETHER):
-            part = torch.from_numpy(to_float(images[begin : begin + _TOGETHER]))
-            parts.append(fused.member_outputs(part if backbone is None else backbone(part), part))
-    return [
-        {what: torch.cat([part[number][what] for part in parts]) for what in parts[0][number]}
-        for number in range(len(fused.members))
-    ]
+            some = slice(begin, begin + _TOGETHER)
+            part = torch.from_numpy(to_float(images[some]))
+            if features is not None:
+                given = torch.from_numpy(features[some])
+            else:
+                given = part if backbone is None else backbone(part)
+            parts.append(fused.member_outputs(given, part))
+    return _joined(parts)
 
 
 def _skill(normal: Sequence[dict[str, torch.Tensor]], created: Sequence[dict[str, torch.Tensor]]) -> list[float]:

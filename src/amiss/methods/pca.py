@@ -16,6 +16,8 @@ from ..settings import setting
 
 #: Numbers that scikit-learn is given at once; of more images, so many are drawn at random.
 _MOST_VALUES = 50_000_000
+#: Images that are read at once.
+_TOGETHER = 256
 #: Variance along a direction in which the images do not differ; such a direction is arbitrary and explains nothing.
 _ROUNDING = 1e-9
 
@@ -40,12 +42,13 @@ class PCA(Detector["networks.statistics.PrincipalComponents"]):
     has_epochs: ClassVar[bool] = False
 
     components: int = setting(30, "principal components, where there are images for so many", low=1)
+    small: int = setting(0, "longest side in pixels of the small copies that are reconstructed; 0: as they are", low=0)
     reduce: str = setting("mean", "the score from the map", choices=("mean", "largest"))
 
     def build(
         self, shape: tuple[int, int, int], backbone: networks.backbone.Features | None = None
     ) -> networks.statistics.PrincipalComponents:
-        return networks.statistics.PrincipalComponents(shape, self.components, self.reduce)
+        return networks.statistics.PrincipalComponents(shape, self.components, self.reduce, self.small or None)
 
     def stages(self, scorer: networks.statistics.PrincipalComponents) -> Sequence[training.stage.Computation]:
         versions.require("train", "fitting PCA", "sklearn")
@@ -55,7 +58,8 @@ class PCA(Detector["networks.statistics.PrincipalComponents"]):
             size = scorer.get_buffer("mean").numel()
             most = max(2 * self.components, _MOST_VALUES // size)
             chosen = torch.randperm(len(context.train), generator=context.generator)[:most].sort().values
-            images = context.train[chosen].flatten(1).cpu()
+            parts = torch.split(chosen, _TOGETHER)
+            images = torch.cat([scorer.downsample(context.train[part]).flatten(1).cpu() for part in parts])
             mean = images.mean(dim=0)
             model = decomposition.PCA(min(self.components, *images.shape), random_state=self.seed)
             with np.errstate(invalid="ignore"):  # images that are all alike have no variance to explain

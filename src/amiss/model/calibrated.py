@@ -13,7 +13,7 @@ from .. import engines
 from ..calibration import MapScale
 from ..data.clips import Clips
 from ..data.preprocessing import to_float
-from ..engines import Engine, run_batches
+from ..engines import Engine, Output, run_batches
 from ..environment import versions
 from .manifest import PrecisionChoice
 
@@ -63,12 +63,26 @@ def calibrate(
         false_alarm_rate: sets the scale of maps.
     """
     output = run_batches(engines.torch_engine.TorchEngine(scorer, "float32", device), inputs, batch_size)
+    found = replace(calibrated_by(output, scorer, inputs[:batch_size], device, false_alarm_rate), inputs=inputs)
+    chosen = found.precision.precision
+    if chosen == "float32":
+        return found
+    return found.with_engine(engines.torch_engine.TorchEngine(scorer, chosen, device), batch_size)
+
+
+def calibrated_by(
+    output: Output, scorer: nn.Module, trial: NDArray[Any] | Clips, device: str, false_alarm_rate: float
+) -> Calibration:
+    """What outputs of normal images tell, wherever they come from; they stand for every engine.
+
+    Args:
+        output: of the normal images, in float32.
+        scorer: maps inputs to `score` and perhaps `map`.
+        trial: a batch of inputs on which the precision is chosen.
+        device: auto, cpu, cuda or mps.
+        false_alarm_rate: sets the scale of maps.
+    """
     scale = None if output.maps is None else MapScale.of(output.maps, false_alarm_rate)
-    chosen = engines.torch_engine.choose_precision(scorer, to_float(inputs[:batch_size]), output.scores, device)
+    chosen = engines.torch_engine.choose_precision(scorer, to_float(trial), output.scores, device)
     precision = PrecisionChoice(machine=versions.machine(), precision=chosen)
-    found = Calibration({"torch": output.scores}, scale, precision, inputs)
-    return (
-        found
-        if chosen == "float32"
-        else found.with_engine(engines.torch_engine.TorchEngine(scorer, chosen, device), batch_size)
-    )
+    return Calibration({"torch": output.scores}, scale, precision)

@@ -208,7 +208,8 @@ class FittedModel:
         """By the calibration scores of the engine in use, at the false-alarm rate that was asked for."""
         scores, images = self.calibration.of(self.engine.name), self.record.splits.calibrate
         largest = None if images.group_names is None else largest_of_groups(scores, images.group_names)
-        return Decision(scores, self.false_alarm_rate, images.groups, self.learnt_from_video, largest)
+        crossed = bool(self.record.splits.folds)
+        return Decision(scores, self.false_alarm_rate, images.groups, self.learnt_from_video, largest, crossed)
 
     # -- facts ---------------------------------------------------------------------------------------------------------
 

@@ -36,13 +36,15 @@ class Part(Strict):
 
 
 class SplitFacts(Strict):
-    """What was used for what; `video`: the images are frames of videos."""
+    """What was used for what; `video`: the images are frames of videos; `folds`: each image both trained and
+    calibrated, scored by a fit on the other folds."""
 
     train: Part
     stop: Part
     calibrate: Part
     source: str
     video: bool | None = None
+    folds: int | None = Field(default=None, ge=2)
     labelled: Part | None = None
     discarded: Part | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, chain, compress
 from pathlib import Path
 from typing import Any
@@ -151,6 +151,11 @@ class Features(nn.Module):
         self.get_buffer("low").copy_(low)
         self.get_buffer("span").copy_(span)
 
+    def unscaled(self, channels: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Gain and shift (k,) that bring these channels back to what the backbone gave."""
+        chosen = list(channels)
+        return self.get_buffer("span")[chosen].clone(), self.get_buffer("low")[chosen].clone()
+
     def join(self, levels: Sequence[Tensor]) -> Tensor:
         """The backbone's feature maps, each (n, d_i, h_i, w_i), to scaled features (n, d, h', w')."""
         finest = _finest(levels)
@@ -181,13 +186,26 @@ class BackboneScorer(nn.Module):
 
     def head(self, levels: Sequence[Tensor], image: Tensor) -> dict[str, Tensor]:
         """All that comes behind the backbone, from its feature maps (and the image) to the answers."""
-        found = dict(answers(self.inner, self.features.join(levels), image))
-        if "map" in found:
-            found["map"] = upsampled(found["map"], self._size)
-        return found
+        return self._sized(answers(self.inner, self.features.join(levels), image))
+
+    def behind_features(self) -> nn.Module:
+        """The scorer of features (n, d, h', w'), for a head that does not see the image."""
+        return _BehindFeatures(self.inner, self._sized)
+
+    def _sized(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: upsampled(value, self._size) if name == "map" else value for name, value in found.items()}
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         return self.head(self.features.backbone(image), image)
+
+
+class _BehindFeatures(nn.Module):
+    def __init__(self, inner: nn.Module, sized: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
+        super().__init__()
+        self.inner, self._to_size = inner, sized
+
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
+        return self._to_size(answers(self.inner, features, features))
 
 
 def _finest(levels: Sequence[Tensor]) -> Tensor:

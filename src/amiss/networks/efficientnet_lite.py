@@ -70,7 +70,9 @@ class _Graph:
     ) -> str:
         """A convolution with its batch normalisation folded in, and ReLU6 where it is `bounded`."""
         weight = self._weights[f"{convolution}.weight"]
-        gain = self._weights[f"{normalisation}.weight"] / np.sqrt(self._weights[f"{normalisation}.running_var"] + _EPSILON)
+        gain = self._weights[f"{normalisation}.weight"] / np.sqrt(
+            self._weights[f"{normalisation}.running_var"] + _EPSILON
+        )
         bias = self._weights[f"{normalisation}.bias"] - self._weights[f"{normalisation}.running_mean"] * gain
         side = weight.shape[2]
         depthwise = weight.shape[1] == 1 and side > 1
@@ -109,7 +111,9 @@ def stage_ends(weights: Mapping[str, NDArray[np.float32]]) -> list[int]:
     channels = []
     while f"_blocks.{len(channels)}._project_conv.weight" in weights:
         channels.append(weights[f"_blocks.{len(channels)}._project_conv.weight"].shape[0])
-    return [number for number, each in enumerate(channels) if number + 1 == len(channels) or channels[number + 1] != each]
+    return [
+        number for number, each in enumerate(channels) if number + 1 == len(channels) or channels[number + 1] != each
+    ]
 
 
 def backbone_graph(weights: Mapping[str, NDArray[np.float32]], local: bool, whole: bool) -> bytes:
@@ -141,7 +145,9 @@ def backbone_graph(weights: Mapping[str, NDArray[np.float32]], local: bool, whol
             # an output that is used further on needs a name of its own
             outputs.append((f"stage{stage}", weights[f"_blocks.{last}._project_conv.weight"].shape[0]))
             if stage == _LOCAL[0]:
-                graph.node("AveragePool", value, output=f"stage{stage}", kernel_shape=[2, 2], strides=[2, 2])
+                graph.node(
+                    "AveragePool", value, output=f"stage{stage}", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1
+                )
             else:
                 graph.node("Identity", value, output=f"stage{stage}")
     given = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, "height", "width"])

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from .head import answers, sees_image
+from .memory_bank import upsampled
+
+
+class OnImage(nn.Module):
+    """A member that is asked about the image, where others are asked about a backbone's features."""
+
+    sees_image = True
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, features: Tensor, image: Tensor) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = self.inner(image)
+        return found
 
 
 class FusedScorer(nn.Module):
@@ -64,9 +79,16 @@ class FusedScorer(nn.Module):
             [weight[number] * (outputs[number][what].float() - mean[number]) / deviation[number] for number in having]
         )
 
-    def forward(self, features: Tensor, image: Tensor | None = None) -> dict[str, Tensor]:
-        outputs = self.member_outputs(features, image)
+    def fuse(self, outputs: list[dict[str, Tensor]], size: Sequence[int]) -> dict[str, Tensor]:
+        """The sums of the members' outputs: `score` (n,) and perhaps `map` (n, *size)."""
         fused = {"score": self.scaled(outputs, "score").sum(dim=0)}
         if any("map" in output for output in outputs):
-            fused["map"] = self.scaled(outputs, "map").sum(dim=0)
+            sized = [
+                {"map": upsampled(output["map"], (size[0], size[1]))} if "map" in output else {} for output in outputs
+            ]
+            fused["map"] = self.scaled(sized, "map").sum(dim=0)
         return fused
+
+    def forward(self, features: Tensor, image: Tensor | None = None) -> dict[str, Tensor]:
+        shown = features if image is None else image
+        return self.fuse(self.member_outputs(features, image), shown.shape[2:])

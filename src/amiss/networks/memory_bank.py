@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +10,9 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from .neighbours import GrowingBuffers
+
+#: Dimensions in which a coreset is chosen.
+_PROJECTED = 32
 
 
 def resized(values: Tensor, like: Tensor) -> Tensor:
@@ -21,9 +25,9 @@ def resized(values: Tensor, like: Tensor) -> Tensor:
 class MemoryBank(GrowingBuffers):
     """Distance of the patch features at every location to their nearest neighbours in the bank.
 
-    Features are brought to mean 0 and deviation 1 each, then to their principal components; of many patch features of
-    normal images those are kept that lie furthest from one another (greedy coreset; both as in PatchCore, section 3.2,
-    with principal components for its random projection).
+    Features are brought to mean 0 and deviation 1 each, then to their principal components, perhaps whitened; of many
+    patch features of normal images those are kept that lie furthest from one another (greedy coreset; both as in
+    PatchCore, section 3.2, with principal components for its random projection).
 
     Args:
         channels: d of the features.
@@ -56,29 +60,32 @@ class MemoryBank(GrowingBuffers):
         for level in levels:
             factor = max(1, round(level.shape[2] / grid.shape[2]))
             same = functional.avg_pool2d(level, factor, ceil_mode=True, count_include_pad=False)
-            parts.append(functional.avg_pool2d(resized(same, grid).float(), 3, 1, 1))
+            parts.append(_averaged(resized(same, grid).float()))
         return torch.cat(parts, dim=1)
 
-    def fit(self, features: Tensor, count: int, generator: Generator) -> None:
+    def fit(self, features: Tensor, count: int, generator: Generator, whitening: float | None = None) -> None:
         """Fit the scale and the principal components to patch features (m, d), and keep a coreset of them.
 
         Args:
             features: (m, d) of normal images.
             count: how many are kept; all, where there are fewer.
             generator: of the CPU; draws the first of the coreset.
+            whitening: divide each component by the root of its variance plus this share of the mean variance; None
+                leaves them as they are.
         """
         features = features.double()
         deviation, mean = torch.std_mean(features, dim=0, correction=0)
         deviation = torch.where(deviation > 1e-6, deviation, torch.full_like(deviation, torch.inf))  # constant: count 0
-        _, _, directions = torch.linalg.svd((features - mean) / deviation, full_matrices=False)
+        scaled = (features - mean) / deviation
+        variances, directions = torch.linalg.eigh(scaled.T @ scaled / len(scaled))  # rising
         components = len(self.get_buffer("projection"))
-        projection = directions[:components] / deviation
-        if len(projection) < components:  # fewer patch features than components
-            missing = components - len(projection)
-            projection = functional.pad(projection, (0, 0, 0, missing))
+        projection = directions.flip(1).T[:components] / deviation
+        if whitening is not None:
+            spread = variances.flip(0)[:components].clamp(min=0) + whitening * variances.mean() + 1e-12
+            projection = projection / spread.sqrt()[:, None]
         offset = projection @ mean
         projected = features @ projection.T - offset
-        kept = projected[greedy_coreset(projected, count, generator)]
+        kept = projected[greedy_coreset(projected, count, generator).to(projected.device)]
         self.set_buffers(projection=projection.float(), offset=offset.float(), kept=kept.float())
 
     def forward(self, features: Tensor) -> Tensor:
@@ -93,6 +100,27 @@ class MemoryBank(GrowingBuffers):
             nearest = nearness.topk(min(self._neighbours, len(kept)), dim=1, largest=False).indices
             distances = (queries[:, None] - kept[nearest]).square().sum(dim=2).sqrt().mean(dim=1)
         return distances.view(n, height, width)
+
+
+class Channels(nn.Module):
+    """Some channels of features: (n, d, h, w) to (n, k, h, w).
+
+    Args:
+        indices: which, in their order.
+    """
+
+    def __init__(self, indices: Sequence[int]) -> None:
+        super().__init__()
+        self.register_buffer("indices", torch.tensor(indices), persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features[:, self.get_buffer("indices")]
+
+
+def _averaged(features: Tensor) -> Tensor:
+    """Means over 3x3 locations, zeros beyond the border; a convolution is several times as fast as pooling here."""
+    channels = features.shape[1]
+    return functional.conv2d(features, features.new_full((channels, 1, 3, 3), 1 / 9), padding=1, groups=channels)
 
 
 class PixelPatches(nn.Module):
@@ -125,21 +153,23 @@ class MemoryBankScorer(nn.Module):
         memory: the bank.
         size: (h, w) of the images, or of the features that stand for them; the `map` is upsampled to it.
         top: share of the locations that are averaged, at least one location.
-        front: from images to features; None where features come in.
+        front: from images, or from a backbone's features, to the features that are compared; None takes them as they are.
+        averaged: average features over 3x3 locations, as patches of pixels need not be.
 
     Shape: (n, c, h, w) to `score` (n,) and `map` (n, *size).
     """
 
-    def __init__(self, memory: MemoryBank, size: tuple[int, int], top: float, front: nn.Module | None) -> None:
+    def __init__(
+        self, memory: MemoryBank, size: tuple[int, int], top: float, front: nn.Module | None, averaged: bool = True
+    ) -> None:
         super().__init__()
         self.memory, self.front = memory, front
-        self._size, self._top = size, top
+        self._size, self._top, self._averaged = size, top, averaged
 
     def patch_features(self, image: Tensor) -> Tensor:
         """Images (n, c, h, w), or the features that stand for them, to patch features (n, d, h', w')."""
-        if self.front is not None:
-            return self.front(image).float()  # type: ignore[no-any-return]
-        return self.memory.patch_features([image])
+        features: Tensor = image if self.front is None else self.front(image)
+        return self.memory.patch_features([features]) if self._averaged else features.float()
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         distances = self.memory(self.patch_features(image))
@@ -165,15 +195,24 @@ def sample_patch_features(features: Tensor, count: int, generator: Generator) ->
 
 
 def greedy_coreset(points: Tensor, count: int, generator: Generator) -> Tensor:
-    """Indices of `count` of the points (m, k) float64: the first at random, each next furthest from all before."""
+    """Indices of `count` of the points (m, k): the first at random, each next furthest from all before.
+
+    Distances are those of a random projection to 32 dimensions, in float32 (Roth et al. 2022, section 3.2): of two
+    points, most are within a fifth of the true distance (Johnson and Lindenstrauss), and no search tree is needed.
+    """
     if count >= len(points):
         return torch.arange(len(points))
-    chosen = [int(torch.randint(len(points), (1,), generator=generator))]
+    points = (points - points.mean(dim=0)).float()
+    if points.shape[1] > _PROJECTED:
+        directions = torch.randn(points.shape[1], _PROJECTED, generator=generator) / math.sqrt(_PROJECTED)
+        points = points @ directions.to(points.device)
+    chosen = torch.empty(count, dtype=torch.long, device=points.device)
+    chosen[0] = int(torch.randint(len(points), (1,), generator=generator))
+    distance = torch.full((len(points),), torch.inf, device=points.device)
     lengths = points.square().sum(dim=1)
-    grain = 1e-8 * float(lengths.max().clamp(min=1e-30))  # rounding must not decide between equal distances
-    distance = torch.full((len(points),), torch.inf, dtype=points.dtype, device=points.device)
-    for _ in range(count - 1):
-        last = points[chosen[-1]]
-        distance = torch.minimum(distance, lengths - 2 * points @ last + last.square().sum())
-        chosen.append(int((distance / grain).round().argmax()))
-    return torch.tensor(chosen)
+    for number in range(1, count):
+        last = points[chosen[number - 1]]
+        # |x - m|^2 as a product with a vector is ten times as fast as the sum of squared differences
+        distance = torch.minimum(distance, torch.addmv(lengths, points, last, alpha=-2) + last @ last)
+        chosen[number] = distance.argmax()
+    return chosen.cpu()

@@ -34,6 +34,14 @@ class Downsampled(nn.Module):
             return image
         return functional.avg_pool2d(image, self.block, ceil_mode=True, count_include_pad=False)
 
+    def enlarged(self, maps: Tensor, height: int, width: int) -> Tensor:
+        """Maps (n, h', w') of downsampled images, bilinearly at the images' size: (n, height, width)."""
+        if self.block == 1:
+            return maps
+        size = [length * self.block for length in maps.shape[1:]]
+        larger = functional.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)
+        return larger[:, 0, :height, :width]
+
 
 class GrowingBuffers(nn.Module):
     """A module with buffers as large as the training images ask for; loading a state makes room for them.
@@ -93,11 +101,11 @@ class Neighbours(GrowingBuffers):
             nearness = kept.square().sum(dim=1) - 2 * flat @ kept.T
         nearest = nearness.topk(min(self._neighbours, len(kept)), dim=1, largest=False).indices
         squared = (flat[:, None] - kept[nearest]).square()  # (n, k, values)
-        nearest_map = squared[:, 0].reshape(-1, *self.downsample.shape).mean(dim=1, keepdim=True)
-        size = [length * self.downsample.block for length in self.downsample.shape[1:]]
-        upsampled = functional.interpolate(nearest_map, size=size, mode="bilinear", align_corners=False)
-        height, width = self._size
-        return {"score": squared.sum(dim=2).sqrt().mean(dim=1), "map": upsampled[:, 0, :height, :width]}
+        nearest_map = squared[:, 0].reshape(-1, *self.downsample.shape).mean(dim=1)
+        return {
+            "score": squared.sum(dim=2).sqrt().mean(dim=1),
+            "map": self.downsample.enlarged(nearest_map, *self._size),
+        }
 
 
 class SupportVectors(GrowingBuffers):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from .neighbours import Downsampled
 
 Shape = tuple[int, int, int]
 
@@ -51,24 +55,28 @@ class PrincipalComponents(nn.Module):
         shape: (c, h, w) of the images.
         components: how many orthonormal directions are held; rows of zeros stand for those that are not there.
         how: `mean` of the map, or the `largest` of the smoothed one.
+        small: longest side of the copies that are reconstructed, in pixels; None takes images as they are.
 
     Shape: (n, c, h, w) to `score` (n,) and `map` (n, h, w).
     """
 
-    def __init__(self, shape: Shape, components: int, how: str) -> None:
+    def __init__(self, shape: Shape, components: int, how: str, small: int | None = None) -> None:
         super().__init__()
         self._how = how
-        size = shape[0] * shape[1] * shape[2]
+        self.downsample = Downsampled(shape, small or max(shape[1:]))
+        size = math.prod(self.downsample.shape)
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("components", torch.zeros(components, size))
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         components = self.get_buffer("components")
+        height, width = image.shape[2:]
+        image = self.downsample(image)
         centred = image.flatten(1) - self.get_buffer("mean")
         with torch.autocast(image.device.type, enabled=False):  # errors are small differences
             rest = centred - (centred @ components.T) @ components
         anomaly_map = rest.reshape(image.shape).square().mean(dim=1)
-        return {"score": reduced(anomaly_map, self._how), "map": anomaly_map}
+        return {"score": reduced(anomaly_map, self._how), "map": self.downsample.enlarged(anomaly_map, height, width)}
 
 
 class EdgeStrength(nn.Module):

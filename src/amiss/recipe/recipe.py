@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 AUTO = "auto"
 PRETRAINED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
+#: With more normal images, a fifth of them sets the threshold as well as all would.
+_MOST_CROSSED = 500
+
 Scorer = TypeVar("Scorer", bound="nn.Module")
 Shape = tuple[int, int, int]
 
@@ -87,6 +90,12 @@ class Recipe(Generic[Scorer], metaclass=Settable):
         low=0.0,
         high=0.5,
     )
+    calibrate: str = setting(
+        "auto",
+        "which normal images set the threshold: held_out (a fifth of them, which nothing is learnt from), cross (all, "
+        "each scored by a fit that has not seen it), or auto: cross where a fit takes seconds and images are few",
+        choices=("auto", "held_out", "cross"),
+    )
     device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda", "mps"))
     precision: str = setting("auto", "of training", choices=("auto", "float32", "bfloat16"))
 
@@ -118,6 +127,14 @@ class Recipe(Generic[Scorer], metaclass=Settable):
         """
         raise NotImplementedError
 
+    def train_across(self, context: FitContext) -> Trained:
+        """Train on all images, and calibrate by fits on the others of each fold. A detector knows how.
+
+        Raises:
+            TrainingError: as `train`.
+        """
+        raise NotImplementedError
+
     def learns_from_anomalies(self) -> bool:
         """Can `fit` use labelled anomalies?"""
         return False
@@ -127,6 +144,10 @@ class Recipe(Generic[Scorer], metaclass=Settable):
         check_settings(type(self), self.get_params())
         if self.patch is not None and self.backbone is not None:
             raise UsageError("features see every location already; set patch=none")
+        if self.calibrate == "cross" and not self.fits_in_seconds():
+            raise UsageError(
+                f"{type(self).__name__} takes too long to be fitted many times over; set calibrate=held_out"
+            )
         if self.patch is None and self.foreground:
             raise UsageError("foreground chooses among patches; set patch=SIZE too")
         if self.clip_length > 1 and not self.sees_whole_images:
@@ -147,6 +168,20 @@ class Recipe(Generic[Scorer], metaclass=Settable):
         return {}
 
     # -- what follows from the settings --------------------------------------------------------------------------------
+
+    def fits_in_seconds(self) -> bool:
+        """Is it fitted in one step, so that it can be fitted on every fold of a cross-calibration?"""
+        return self.learns and not self.has_epochs and self.clip_length == 1 and self.patch is None
+
+    def cross_calibrates(self, images: int) -> bool:
+        """Does each of so many normal images both train and calibrate, by a fit on the others?"""
+        if self.calibrate == "auto":
+            return self.fits_in_seconds() and images <= _MOST_CROSSED
+        return self.calibrate == "cross"
+
+    def wanted_features(self) -> frozenset[str]:
+        """What is taken of a backbone with ImageNet weights; see `features_of`."""
+        return frozenset(self.features_of)
 
     @property
     def gives_map(self) -> bool:

@@ -44,7 +44,7 @@ def load(path: str | Path, engine: str = "auto") -> FittedModel:
     path = Path(path)
     manifest, parts = archive.read_archive(path)
     try:
-        model = _restored(manifest, parts)
+        model = _restored(manifest, parts, engine)
         return model if engine == "auto" else model.on(engine)
     except ImportError:
         raise  # a library is missing or broken: the file is not to blame
@@ -54,7 +54,7 @@ def load(path: str | Path, engine: str = "auto") -> FittedModel:
         archive.refuse(path, f"its parts do not fit together ({type(error).__name__}: {error})", error)
 
 
-def _restored(manifest: Manifest, parts: dict[str, bytes]) -> FittedModel:
+def _restored(manifest: Manifest, parts: dict[str, bytes], engine: str) -> FittedModel:
     detector = _detector(manifest)
     facts, shape = detector.facts(), manifest.preprocessing
     if "torch" not in manifest.calibration:
@@ -71,7 +71,15 @@ def _restored(manifest: Manifest, parts: dict[str, bytes]) -> FittedModel:
     if groups is not None and any(len(each) != len(groups) for each in scores.values()):
         raise ModelFileError("its calibration scores are not as many as their groups")
     weights = parts[archive.WEIGHTS]
-    have_torch = versions.have("torch", "safetensors")
+    torch_scorer = None
+    if versions.have("torch", "safetensors"):
+        try:
+            torch_scorer = _scorer(detector, weights, backbone, preprocessing.shape)
+        except RuntimeError as error:  # the state does not fit
+            if engine != "onnxruntime":
+                raise ModelFileError(
+                    f"its weights are of an earlier form of {manifest.method}; fit again, or use --engine onnxruntime"
+                ) from error
     return FittedModel(
         method=facts,
         settings=detector.settings_as_text(),
@@ -82,7 +90,7 @@ def _restored(manifest: Manifest, parts: dict[str, bytes]) -> FittedModel:
         false_alarm_rate=manifest.false_alarm_rate,
         record=manifest.record(),
         reference=_reference(parts[archive.REFERENCE], preprocessing.shape),
-        scorer=_scorer(detector, weights, backbone, preprocessing.shape) if have_torch else None,
+        scorer=torch_scorer,
         weights=weights,
         graph=parts[archive.GRAPH],
         backbone=backbone,

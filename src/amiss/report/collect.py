@@ -208,8 +208,13 @@ def _how_made(model: FittedModel) -> list[tuple[str, str]]:
     return [
         ("Method", f"{model.label}: {model.method.title} ({model.method.paper})"),
         ("Learnt from", f"{splits.source}: {splits.train.count} {images}"),
-        ("Epoch chosen by", f"{splits.stop.count} other normal {images}"),
-        ("Threshold set by", f"{splits.calibrate.count} other normal {images}, none of them among those above"),
+        *([("Epoch chosen by", f"{splits.stop.count} other normal {images}")] if splits.stop.count else []),
+        (
+            "Threshold set by",
+            f"the same {images}, each scored by a fit on the other {splits.folds - 1} of {splits.folds} parts"
+            if splits.folds
+            else f"{splits.calibrate.count} other normal {images}, none of them among those above",
+        ),
         ("Input", f"{spec.colour}, {spec.height} × {spec.width} pixels"),
         ("Training", f"{stages}, {training.precision} on {training.device}"),
         ("Scored by", model.engine.name),

@@ -41,6 +41,7 @@ class TrainingData:
         validation: labelled images and (n,) bool, True = anomalous, whose AUROC chooses the epoch instead; a choice
             that has seen anomalies, and is recorded as such.
         features: the backbone, for methods that take it as a part.
+        stored: its feature maps of images, and which of them are those of `train`, where they have been computed.
     """
 
     train: NDArray[Any] | Clips
@@ -49,6 +50,7 @@ class TrainingData:
     validation: tuple[NDArray[Any], NDArray[np.bool_]] | None = None
     masks: NDArray[np.int8] | None = None
     features: Backbone = no_backbone
+    stored: tuple[NDArray[Any], NDArray[np.int64]] | None = None
 
 
 @dataclass(frozen=True)
@@ -366,10 +368,12 @@ def _run_computation(
     start = time.perf_counter()
     networks.to(run.device).eval()
     train, stop = (PreparedImages(part, run.device) for part in (data.train, data.stop))
+    stored = None if data.stored is None else PreparedImages(data.stored[0], run.device, data.stored[1])
     with torch.no_grad(), torch.random.fork_rng():
         generator = _generator(run.seed, number)
         torch.manual_seed(generator.initial_seed())
-        figures = computation.compute(StageContext(train, stop, generator, folder, records, data.features))
+        context = StageContext(train, stop, generator, folder, records, data.features, stored)
+        figures = computation.compute(context)
     run.progress(computation.name, 1, 1, ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
     return StageRecord.of_computation(computation.name, time.perf_counter() - start, figures)
 

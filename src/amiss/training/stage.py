@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
@@ -141,17 +142,23 @@ class Stage:
 class PreparedImages:
     """Prepared images (n, c, h, w), uint8 or float32, given out as float32 on the training device.
 
-    So are clips, (n, t, c, h, w), which are cut when they are asked for.
+    So are clips, (n, t, c, h, w), which are cut when they are asked for. `rows`: only these, without a copy.
     """
 
-    def __init__(self, images: NDArray[Any] | Tensor | Clips, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        images: NDArray[Any] | Tensor | Clips,
+        device: torch.device | str = "cpu",
+        rows: NDArray[np.int64] | None = None,
+    ) -> None:
         self._images, self._device = images if isinstance(images, Clips) else torch.as_tensor(images), device
+        self._rows = None if rows is None else torch.from_numpy(rows)
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self._images if self._rows is None else self._rows)
 
     def __getitem__(self, chosen: Tensor | slice) -> Tensor:
-        found = self._images[chosen]
+        found = self._images[chosen if self._rows is None else self._rows[chosen]]
         images = (found if isinstance(found, Tensor) else torch.from_numpy(found)).to(self._device)
         images = images.float() / 255 if images.dtype == torch.uint8 else images
         return images if images.dim() > 4 else images.contiguous(memory_format=torch.channels_last)
@@ -172,6 +179,7 @@ class StageContext:
         folder: what `Stage.after_epoch` has written.
         records: of the stages before.
         features: the backbone, for methods that take it as a part.
+        stored: feature maps of the training images, where they have been computed before.
     """
 
     train: PreparedImages
@@ -180,6 +188,11 @@ class StageContext:
     folder: Path
     records: Sequence[StageRecord]
     features: Backbone = no_backbone
+    stored: PreparedImages | None = None
+
+    def train_features(self, chosen: Tensor | slice) -> Tensor:
+        """Feature maps of training images as they are; without a backbone, the images."""
+        return self.features(self.train[chosen]) if self.stored is None else self.stored[chosen]
 
 
 @dataclass(frozen=True)
