@@ -19,8 +19,8 @@ pytestmark = pytest.mark.slow
 
 def test_the_score_is_the_weighted_sum_of_scaled_members() -> None:
     normal, unseen = task().normal, task().unseen
-    panel = amiss.Panel(members="knn,pca").fit(normal)
-    alone = [kind().fit(normal) for kind in (amiss.KNN, amiss.PCA)]
+    panel = amiss.Panel(members="knn,pca", calibrate="held_out").fit(normal)
+    alone = [kind(calibrate="held_out").fit(normal) for kind in (amiss.KNN, amiss.PCA)]
     stop = panel.splits_["stop"]["images"]
     assert all(each.splits_["stop"]["images"] == stop for each in alone), "members learn from the same parts"
     found = panel.score(unseen).scores
@@ -33,9 +33,19 @@ def test_the_score_is_the_weighted_sum_of_scaled_members() -> None:
     np.testing.assert_allclose(found, np.sum(scaled, axis=0), rtol=1e-2, atol=1e-2)
 
 
-def test_members_are_scaled_on_the_stop_part() -> None:
+def test_members_are_scaled_on_images_that_they_have_not_seen() -> None:
+    """Then the sum over members has mean zero, and its calibration scores are what the fits of the folds gave."""
+    panel = amiss.Panel(members="knn,pca").fit(task().normal[:60])
+    scores = panel.calibration_scores_["torch"]
+    assert panel.splits_["folds"] == 10
+    assert len(scores) == 60
+    assert scores.mean() == pytest.approx(0, abs=1e-3)
+    assert panel.score(task().normal[:60]).scores.mean() < scores.mean(), "what was learnt from scores lower"
+
+
+def test_members_are_scaled_on_the_stop_part_where_images_are_held_out() -> None:
     normal = task().normal
-    panel = amiss.Panel(members="knn,pca").fit(normal)
+    panel = amiss.Panel(members="knn,pca", calibrate="held_out").fit(normal)
     stack = amiss.data.stack.load_stack(amiss.open_images(normal), panel.preprocessing_)
     stop = [stack.digests.index(digest) for digest in panel.splits_["stop"]["images"]]
     scorer = panel.model_.torch_scorer()
@@ -50,7 +60,7 @@ def test_cost_and_share_of_each_member_are_recorded() -> None:
     panel = fitted(amiss.Panel)
     stages = panel.training_["stages"]
     names = list(panel.members)
-    assert {stage["stage"].split(":")[0] for stage in stages[:-1]} == set(names)
+    assert {stage["stage"].split(":")[0] for stage in stages[:-1]} == {"folds", *names}
     shares = {name: value for name, value in stages[-1]["figures"][0].items() if name.startswith("share of ")}
     assert set(shares) == {f"share of {name}" for name in names}
     assert sum(shares.values()) == pytest.approx(1, abs=0.01)
@@ -83,10 +93,32 @@ def test_members_are_told_their_settings() -> None:
 
 
 def test_where_images_lie_any_way_round_a_turned_one_is_no_anomaly() -> None:
-    turned, upright = (amiss.Panel(vary=vary).member_recipes() for vary in ("rotate,light", "none"))
+    members = "adacl,located_adacl,patch_memory"
+    turned, upright = (amiss.Panel(members=members, vary=vary).member_recipes() for vary in ("rotate,light", "none"))
     assert turned["adacl"].get_params()["anomalies"] == ("cut_paste", "puzzle")
     assert upright["adacl"].get_params()["anomalies"] == amiss.ADACL().anomalies
     assert turned["located_adacl"].get_params()["vary"] == ("rotate", "light")
+    assert turned["patch_memory"].get_params()["vary"] == ("rotate", "light")
+
+
+def test_who_takes_no_backbone_sees_the_image_itself() -> None:
+    images = task().normal[:40]
+    panel = amiss.Panel(members="dfm,knn", size=(64, 64)).fit(images)
+    alone = amiss.KNN(size=(64, 64)).fit(images)
+    scorer = panel.model_.torch_scorer()
+    kept = scorer.inner.members["knn"].inner.get_buffer("kept")
+    torch.testing.assert_close(kept, alone.model_.torch_scorer().get_buffer("kept"))
+    assert panel.model_.backbone is not None
+    assert amiss.Panel(members="knn,pca").fit(images).model_.backbone is None
+
+
+def test_efforts_are_settings() -> None:
+    assert amiss.Panel.effort_settings("normal") == {}
+    assert "located_adacl" in amiss.Panel.effort_settings("best")["members"]
+    with pytest.raises(UsageError, match="quick, normal, best"):
+        amiss.Panel.effort_settings("most")
+    with pytest.raises(UsageError, match="one way"):
+        amiss.KNN.effort_settings("quick")
 
 
 def test_labelled_anomalies_reach_the_members_that_can_use_them() -> None:

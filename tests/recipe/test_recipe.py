@@ -25,7 +25,7 @@ def test_facts_are_those_of_the_class(name: str) -> None:
     assert (facts.name, facts.label) == (name, type(detector).__name__)
     assert facts.gives_map == detector.gives_map
     assert facts.clip_length == detector.clip_length
-    assert facts.sees_whole_images
+    assert facts.sees_whole_images == (detector.backbone is None)
 
 
 def test_patches_wrap_what_is_built_for_them() -> None:

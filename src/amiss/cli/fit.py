@@ -23,12 +23,13 @@ ORDER = 2
 IMAGE_METHOD, VIDEO_METHOD = "panel", "motion_adacl"
 _HELP = """Learn what normal images look like and write a model file.
 
-NORMAL is folders, files, globs, .idx / .npy / .npz arrays, videos, or known data sets. A part of them is set aside to
-choose the epoch and to calibrate the decision, so no other images are needed.
+NORMAL is folders, files, globs, .idx / .npy / .npz arrays, videos, or known data sets. They also set the threshold,
+each scored by a fit that has not seen it, so no other images are needed.
 
 \b
 Examples:
   amiss fit parts/good --out part.amiss
+  amiss fit parts/good --out part.amiss --effort best
   amiss fit 'monday/*.png' 'tuesday/*.png' --out part.amiss --false-alarm-rate 0.001
   amiss fit fashion-mnist:train:normal=3 --out dress.amiss --method bcae1 --epochs 30
   amiss fit parts/good --out part.amiss --set size=96x192 --set batch_size=32
@@ -60,6 +61,14 @@ def fit(
             show_default=False,
         ),
     ] = None,
+    effort: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the default method: quick (about 10 s for 200 images), normal (half a minute) or best (minutes, "
+            "with a network that is trained).",
+            show_default=False,
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting; see: amiss methods NAME.")
     ] = None,
@@ -79,6 +88,12 @@ def fit(
         method = VIDEO_METHOD if len(collection) and collection[0].video is not None else IMAGE_METHOD
     kind = registry.get_method(method)
     chosen = settings.parse_settings(kind, set_ or [])
+    if effort is not None:
+        if method != IMAGE_METHOD:
+            raise UsageError(
+                f"--effort is of the method {IMAGE_METHOD}; {method} is fitted in one way, see its settings"
+            )
+        chosen = kind.effort_settings(effort) | chosen
     given = {"false_alarm_rate": false_alarm_rate, "seed": seed, "device": device}
     given |= {"epochs": epochs} if epochs is not None else {}
     chosen |= {name: value for name, value in given.items() if name not in chosen}

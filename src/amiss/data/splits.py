@@ -1,5 +1,5 @@
-"""Normals are split three ways, by group: train, stop (chooses the epoch), calibrate (sets the threshold); or in folds,
-each of which is calibrated by a fit on the others."""
+"""Normals are split three ways, by group: train, stop (chooses the epoch), calibrate (sets the threshold); or into
+folds, each of which is scored by a fit on the others."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ..errors import DataError
 
 #: Fewest normal images a detector is fitted on; below, a part of the split would be empty or meaningless.
 FEWEST_NORMALS = 8
-#: With folds, nothing is held out for good, so fewer will do. There are 10 folds, as long as images are few and a fit on
-#: nearly all of them is worth its time; then 5.
+#: With folds, nothing is held out for good, so fewer will do. There are 10 folds where images are few, and a fit
+#: on nearly all of them is worth its time; else 5.
 FEWEST_CROSSED, _FOLDS_OF_FEW, _FEW, _FOLDS = 4, 10, 100, 5
 #: Share of the normals that chooses the epoch, and that calibrates; the latter holds at most 1,000 images.
 STOP_SHARE, CALIBRATE_SHARE, MOST_CALIBRATION = 0.1, 0.2, 1000
@@ -60,8 +60,9 @@ def split_normals(groups: Sequence[str | None], digests: Sequence[str], seed: in
 
 
 def split_folds(groups: Sequence[str | None], digests: Sequence[str], seed: int = 0) -> list[NDArray[np.int64]]:
-    """Divide n normal images in folds of about the same size: 10, or 5 from 100 images on, or as many as there are groups;
-    what `split_normals` keeps together stays so.
+    """Divide n normal images in folds of about one size: 10, or 5 from 100 images on, or as many as there are groups.
+
+    What `split_normals` keeps together stays so.
 
     Returns: sorted indices of each fold; together they are all images.
 
@@ -77,8 +78,8 @@ def split_folds(groups: Sequence[str | None], digests: Sequence[str], seed: int 
     joined = clusters(groups, digests)
     if len(joined) < 2:
         raise DataError(
-            f"the {n} normal images are one group of related or identical pictures, and some must be scored by what was "
-            "learnt from others; give images of more items, or longer video"
+            f"the {n} normal images are one group of related or identical pictures, and some must be scored by what "
+            "was learnt from others; give images of more items, or longer video"
         )
     folds: list[list[int]] = [[] for _ in range(min(_FOLDS_OF_FEW if n < _FEW else _FOLDS, len(joined)))]
     for number in np.random.default_rng(seed).permutation(len(joined)):

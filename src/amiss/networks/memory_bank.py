@@ -153,7 +153,7 @@ class MemoryBankScorer(nn.Module):
         memory: the bank.
         size: (h, w) of the images, or of the features that stand for them; the `map` is upsampled to it.
         top: share of the locations that are averaged, at least one location.
-        front: from images, or from a backbone's features, to the features that are compared; None takes them as they are.
+        front: from images, or features of a backbone, to the features that are compared; None takes them as they are.
         averaged: average features over 3x3 locations, as patches of pixels need not be.
 
     Shape: (n, c, h, w) to `score` (n,) and `map` (n, *size).

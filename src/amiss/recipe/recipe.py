@@ -69,8 +69,8 @@ class Recipe(Generic[Scorer], metaclass=Settable):
     false_alarm_rate: float = setting(0.01, "share of normal images that may be flagged", low=1e-6, high=0.5)
     features: str | None = setting(
         None,
-        "work on the feature maps of a backbone: efficientnet_lite0, efficientnet_lite1 or efficientnet_lite2 (ImageNet "
-        "weights, Apache-2.0), auto (the first of them), a local ONNX file; or none",
+        "work on the feature maps of a backbone: efficientnet_lite0, 1 or 2 (ImageNet weights, Apache-2.0), auto "
+        "(the first of them), a local ONNX file; or none",
         kind=OptionalWord(),
     )
     patch: tuple[int, int] | None = setting(
@@ -146,12 +146,17 @@ class Recipe(Generic[Scorer], metaclass=Settable):
             raise UsageError("features see every location already; set patch=none")
         if self.calibrate == "cross" and not self.fits_in_seconds():
             raise UsageError(
-                f"{type(self).__name__} takes too long to be fitted many times over; set calibrate=held_out"
+                f"{type(self).__name__} is not fitted in seconds, as every fold needs; set calibrate=held_out"
             )
         if self.patch is None and self.foreground:
             raise UsageError("foreground chooses among patches; set patch=SIZE too")
         if self.clip_length > 1 and not self.sees_whole_images:
             raise UsageError(f"{type(self).__name__} sees clips as they are; set patch=none and features=none")
+
+    @classmethod
+    def effort_settings(cls, effort: str) -> dict[str, Any]:
+        """What is set for an effort, where a method has several. Raises `UsageError` for one that it has not."""
+        raise UsageError(f"{cls.__name__} is fitted in one way; leave out the effort {effort!r}")
 
     @classmethod
     def quick_settings(cls) -> dict[str, Any]:
