@@ -37,7 +37,6 @@ NORMAL = "fashion-mnist:train:normal=Sneaker:limit=15000"
 #: Settings that make a picture's fit take a minute; nothing is claimed about how well it does.
 QUICK: dict[str, dict[str, Any]] = {
     "located_adacl": {"epochs": 6},
-    "panel": {"told": ("located_adacl.epochs=6",)},
     "recurrent": {"epochs": 12, "filters": (16, 16, 16, 24, 24), "strides": (1,), "recurrent_layers": 1},
     "g2d": {"filters": (128, 64, 32), "epochs": 20},
     "alps": {"epochs": 20},
