@@ -110,3 +110,14 @@ def test_bad_sizes_are_explained() -> None:
 def test_the_manifest_takes_what_it_is_given() -> None:
     facts = PreprocessingFacts.model_validate(Preprocessing("rgb", 10, 20).to_dict())
     assert (facts.colour, facts.height, facts.width) == ("rgb", 10, 20)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((28, 28), (160, 160)), ((64, 32), (224, 112)), ((128, 128), (256, 256)), ((1270, 500), (512, 200))],
+)
+def test_a_pretrained_backbone_gets_larger_pictures_of_the_same_shape(
+    shape: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    found = infer_preprocessing([np.zeros(shape, np.uint8)] * 3, enlarged=True)
+    assert (found.height, found.width) == expected

@@ -66,6 +66,7 @@ class Panel(Detector["FusedScorer"]):
     good_for: ClassVar[str] = "images of which you do not know yet what will be amiss; the default of amiss fit"
     has_map: ClassVar[bool] = True
     takes_backbone: ClassVar[bool] = True
+    has_epochs: ClassVar[bool] = False
 
     members: tuple[str, ...] = setting(
         ("patch_memory", "dfm", "pca", "knn"), "methods that are fitted, with commas between", kind=Words(least=1)
