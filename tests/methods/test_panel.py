@@ -33,6 +33,12 @@ def test_the_score_is_the_weighted_sum_of_scaled_members() -> None:
     np.testing.assert_allclose(found, np.sum(scaled, axis=0), rtol=1e-2, atol=1e-2)
 
 
+def test_a_fold_in_whose_grain_no_local_anomaly_shows_is_no_hindrance() -> None:
+    grain = np.random.default_rng(0).integers(0, 256, (20, 12, 12), dtype=np.uint8)
+    panel = amiss.Panel(members="knn,pca", size="native").fit(grain)
+    assert panel.splits_["folds"] == 10
+
+
 def test_members_are_scaled_on_images_that_they_have_not_seen() -> None:
     """Then the sum over members has mean zero, and its calibration scores are what the fits of the folds gave."""
     panel = amiss.Panel(members="knn,pca").fit(task().normal[:60])

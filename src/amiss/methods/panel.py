@@ -195,7 +195,7 @@ class Panel(Detector["FusedScorer"]):
         fused.fit_scale(normal)
         created = [
             _outputs(fused, probes, context.backbone)
-            for probes in self._probes(images, self.seed, max(_FEWEST_PROBES, min(len(images), _MOST_PROBES)))
+            for probes in self._probes(images, self.seed, max(_FEWEST_PROBES, min(len(images), _MOST_PROBES))).values()
         ]
         figures = self._weigh(fused, normal, created)
         return _with_stage(trained, "fuse", time.perf_counter() - start, figures)
@@ -203,7 +203,7 @@ class Panel(Detector["FusedScorer"]):
     def train_across(self, context: FitContext) -> Trained:
         start = time.perf_counter()
         normal: list[Outputs] = []
-        created: list[list[Outputs]] = []
+        created: list[dict[str, Outputs]] = []
         for number, held in enumerate(context.folds):
             fold = f"fold {number + 1} of {len(context.folds)}"
             fused, _ = self._train_members(context.without(held).within(f"fold-{number}", fold))
@@ -211,12 +211,12 @@ class Panel(Detector["FusedScorer"]):
             seen = None if context.stored is None else context.stored.maps[held]
             normal.append(_outputs(fused, images, context.backbone, seen))
             probes = self._probes(images, self.seed + number, -(-_PROBES_OF_FOLDS // len(context.folds)))
-            created.append([_outputs(fused, each, context.backbone) for each in probes])
+            created.append({sort: _outputs(fused, each, context.backbone) for sort, each in probes.items()})
         seconds = time.perf_counter() - start
         fused, trained = self._train_members(context)
         every = _joined(normal)
         fused.fit_scale(every)
-        figures = self._weigh(fused, every, [_joined(kind) for kind in zip(*created, strict=True)])
+        figures = self._weigh(fused, every, _by_sort(created))
         found = {name: values.numpy() for name, values in fused.fuse(every, context.preprocessing.shape[1:]).items()}
         trained = _with_stage(trained, "fuse", 0.0, figures)
         return with_calibration(trained, context, Output(found["score"], found.get("map")), seconds)
@@ -257,21 +257,27 @@ class Panel(Detector["FusedScorer"]):
         shared = {f"share of {name}": float(each) for name, each in zip(fused.members, shares, strict=True)}
         return {name: round(value, 3) for name, value in (weights | shared).items()}
 
-    def _probes(self, images: NDArray[Any], seed: int, count: int) -> list[NDArray[np.float32]]:
-        """So many created anomalies of both sorts: of the whole image (as in ADACL), and local ones."""
+    def _probes(self, images: NDArray[Any], seed: int, count: int) -> dict[str, NDArray[np.float32]]:
+        """So many created anomalies by sort: of the whole image (as in ADACL), and local ones, where any shows."""
         generator = torch.Generator().manual_seed(seed)
         chosen = torch.arange(count) % len(images)
         repeated = torch.from_numpy(to_float(images[chosen.numpy()]))
         whole = anomalies.created.create_anomalies(repeated, generator, whole_kinds(self.vary))
         local, changed = anomalies.local.LocalAnomalies(LOCAL, ("hard", "soft")).create(repeated, generator)
         visible = changed.flatten(1).any(dim=1)
-        return [part.numpy() for part in (whole, local[visible]) if len(part)]
+        return {name: part.numpy() for name, part in (("whole", whole), ("local", local[visible])) if len(part)}
 
 
 def _with_stage(trained: Trained, name: str, seconds: float, figures: dict[str, float]) -> Trained:
     stage = training.record.StageRecord.of_computation(name, seconds, figures)
     record = trained.record.model_copy(update={"stages": [*trained.record.stages, stage]})
     return dataclasses.replace(trained, record=record)
+
+
+def _by_sort(created: Sequence[Mapping[str, Outputs]]) -> list[Outputs]:
+    """Each sort of created anomalies, of the folds in which any shows."""
+    sorts = dict.fromkeys(sort for fold in created for sort in fold)
+    return [_joined([fold[sort] for fold in created if sort in fold]) for sort in sorts]
 
 
 def _joined(parts: Sequence[Outputs]) -> Outputs:
