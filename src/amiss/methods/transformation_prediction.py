@@ -40,7 +40,10 @@ class TransformationPrediction(Detector["networks.transformation_classifier.Tran
     neighbours: int = setting(3, "nearest normal images whose distances are averaged", low=1)
     small: int = setting(48, "longest side of the small copies that the network sees, in pixels", low=8)
     components: int = setting(128, "principal components of the features in which images are compared", low=1)
-    shrinkage: float = setting(0.1, "added to every variance, as a share of the mean variance", low=1e-6)
+    shrinkage: float = setting(1.0, "added to every variance, as a share of the mean variance", low=1e-6)
+    length_power: float = setting(
+        0.5, "how much short features, of what the network does not know, raise scores", low=0.0
+    )
     kept: int = setting(5000, "normal images kept, drawn at random where there are more", low=1)
     weight_decay: float = setting(5e-4, "of the optimizer", low=0.0)
 
@@ -59,7 +62,7 @@ class TransformationPrediction(Detector["networks.transformation_classifier.Tran
         self, shape: tuple[int, int, int], backbone: networks.backbone.Features | None = None
     ) -> networks.transformation_classifier.TransformationScorer:
         return networks.transformation_classifier.TransformationScorer(
-            shape, self.small, self.width, self.transformations, self.neighbours
+            shape, self.small, self.width, self.transformations, self.neighbours, self.length_power
         )
 
     def stages(

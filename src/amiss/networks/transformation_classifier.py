@@ -117,35 +117,49 @@ class TransformationClassifier(nn.Module):
 
 
 class TransformationScorer(GrowingBuffers):
-    """Scorer: how unlike the features of an image are to those of the nearest normal ones, in every view of it.
+    """Scorer: how far the features of an image lie from those of the nearest normal ones, in every view of it.
 
     Views are the states of the first kind of transformation. The features of a view are averaged over each quarter of
-    the map, brought to principal components of about equal variance, and compared by the cosine; `score` is the mean of
-    1 - cosine over the nearest neighbours and the views.
+    the map, brought to length 1, and to principal components of about equal variance. Distances there to the nearest
+    neighbours are averaged. Features of what the network does not know are short (Tack et al. 2020, section 2.2): the
+    mean length of normal ones over the image's own, to the power `length_power`, multiplies the distance. `score` is
+    the mean over the views.
 
     Args:
         shape: (c, h, w) of the images.
         side: of the downsampled images, at most, in pixels.
         width: see `TransformationClassifier`.
         kinds: see `TransformationClassifier`.
-        neighbours: how many are averaged; all, where fewer images are kept.
+        neighbours: how many distances are averaged; all, where fewer images are kept.
+        length_power: see above; 0 leaves lengths out.
 
     Shape: (n, c, h, w) to `score` (n,).
     """
 
     def __init__(
-        self, shape: tuple[int, int, int], side: int, width: int, kinds: Sequence[str], neighbours: int
+        self,
+        shape: tuple[int, int, int],
+        side: int,
+        width: int,
+        kinds: Sequence[str],
+        neighbours: int,
+        length_power: float,
     ) -> None:
         super().__init__("projection", "kept")
         self.downsample = Downsampled(shape, side)
         self.classifier = TransformationClassifier(self.downsample.shape, width, kinds)
-        self._neighbours = neighbours
+        self._neighbours, self._length_power = neighbours, length_power
         channels, height, width_in_pixels = self.classifier.shape
         views = grids(states(kinds[0]), *self.downsample.shape[1:])
         self.register_buffer("views", views, persistent=False)
         self.register_buffer("rows", _halves(height), persistent=False)
         self.register_buffer("columns", _halves(width_in_pixels), persistent=False)
-        self.set_buffers(projection=torch.zeros(len(views), 4 * channels, 1), kept=torch.zeros(len(views), 1, 1))
+        self.set_buffers(
+            length=torch.ones(len(views), 1),
+            mean=torch.zeros(len(views), 1, 4 * channels),
+            projection=torch.zeros(len(views), 4 * channels, 1),
+            kept=torch.zeros(len(views), 1, 1),
+        )
 
     def describe(self, images: Tensor) -> Tensor:
         """Images (n, c, h, w) to the features (v, n, d) of their views."""
@@ -158,32 +172,39 @@ class TransformationScorer(GrowingBuffers):
         return torch.stack(found)
 
     def fit(self, features: Tensor, components: int, shrinkage: float) -> None:
-        """Fit the components to the features (v, m, d) of normal images, and keep these.
+        """Fit lengths and components to the features (v, m, d) of normal images, and keep these.
 
         Args:
             features: of `describe`.
             components: how many principal components are kept, at most.
             shrinkage: added to every variance, as a share of the mean variance.
         """
-        centred = features.double() - features.double().mean(dim=1, keepdim=True)
-        covariance = centred.mT @ centred / features.shape[1]
-        variances, directions = torch.linalg.eigh(covariance)  # in rising order
-        mean = variances.mean(dim=1, keepdim=True).clamp(min=1e-12)
-        projection = directions / (variances.clamp(min=0) + shrinkage * mean).sqrt()[:, None, :]
-        self.set_buffers(projection=projection[:, :, -components:].float())
-        self.set_buffers(kept=self._embedded(features))
+        directions = functional.normalize(features, dim=2)
+        mean = directions.mean(dim=1, keepdim=True)
+        centred = (directions - mean).cpu().double()  # not every device has float64
+        variances, axes = torch.linalg.eigh(centred.mT @ centred / features.shape[1])  # in rising order
+        added = shrinkage * variances.mean(dim=1, keepdim=True).clamp(min=1e-12)
+        projection = axes / (variances.clamp(min=0) + added).sqrt()[:, None, :]
+        self.set_buffers(
+            length=features.norm(dim=2).mean(dim=1, keepdim=True),
+            mean=mean,
+            projection=projection[:, :, -components:].to(features),
+        )
+        self.set_buffers(kept=self._projected(features))
 
-    def _embedded(self, features: Tensor) -> Tensor:
-        """Features (v, n, d) to embeddings (v, n, k) of length 1."""
-        return functional.normalize(features @ self.get_buffer("projection"), dim=2)
+    def _projected(self, features: Tensor) -> Tensor:
+        """Features (v, n, d) to components (v, n, k)."""
+        return (functional.normalize(features, dim=2) - self.get_buffer("mean")) @ self.get_buffer("projection")
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         features = self.describe(image)
         with torch.autocast(image.device.type, enabled=False):
-            kept = self.get_buffer("kept")
-            cosines = self._embedded(features) @ kept.mT
-            nearest = cosines.topk(min(self._neighbours, kept.shape[1]), dim=2).values
-            return {"score": 1 - nearest.mean(dim=(0, 2))}
+            kept, asked = self.get_buffer("kept"), self._projected(features)
+            squared = asked.square().sum(dim=2, keepdim=True) + kept.square().sum(dim=2)[:, None] - 2 * asked @ kept.mT
+            nearest = squared.topk(min(self._neighbours, kept.shape[1]), dim=2, largest=False).values
+            distances = nearest.clamp(min=1e-12).sqrt().mean(dim=2)
+            shortness = self.get_buffer("length") / features.norm(dim=2).clamp(min=1e-12)
+            return {"score": (distances * shortness**self._length_power).mean(dim=0)}
 
 
 def _halves(side: int) -> Tensor:
