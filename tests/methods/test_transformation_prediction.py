@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
+from torch.nn import functional
 
 from amiss.anomalies.kinds import TRANSFORMATIONS, VARIATIONS
+from amiss.errors import DegenerateTrainingWarning
 from amiss.methods.transformation_prediction import TransformationPrediction
 from amiss.networks.transformation_classifier import (
     TransformationClassifier,
@@ -53,26 +56,29 @@ def test_every_view_comes_equally_often_and_other_states_by_chance() -> None:
     torch.testing.assert_close(matrices[7], expected)
 
 
-def test_scores_are_scikit_learns_mean_cosine_distances() -> None:
+@pytest.mark.parametrize("power", [0.0, 0.5])
+def test_scores_are_mean_distances_between_whitened_directions_as_scikit_learn_finds_them(power: float) -> None:
     torch.manual_seed(0)
-    scorer = TransformationScorer((1, 16, 16), 16, 4, ("rotate",), neighbours=3).eval()
-    images, new = torch.rand(60, 1, 16, 16), torch.rand(9, 1, 16, 16)
+    scorer = TransformationScorer((1, 16, 16), 16, 4, ("rotate",), neighbours=3, length_power=power).eval()
+    images, new = torch.rand(90, 1, 16, 16), torch.rand(9, 1, 16, 16)
+    expected = np.zeros(9)
     with torch.no_grad():
-        scorer.fit(scorer.describe(images))
+        scorer.fit(scorer.describe(images), components=64, shrinkage=0.5)
         found = scorer(new)["score"].numpy()
-        views = [in_state(images, "rotate", number) for number in range(4)]
-        new_views = [in_state(new, "rotate", number) for number in range(4)]
-        expected = np.zeros(9)
-        for seen, asked in zip(views, new_views, strict=True):
-            known, queries = (_quarters(scorer.classifier, each) for each in (seen, asked))
-            model = NearestNeighbors(n_neighbors=3, metric="cosine").fit(known)
-            expected += model.kneighbors(queries)[0].mean(axis=1) / 4
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+        for number in range(4):
+            known, asked = (_quarters(scorer.classifier, in_state(each, "rotate", number)) for each in (images, new))
+            lengths = np.linalg.norm(known, axis=1, keepdims=True), np.linalg.norm(asked, axis=1, keepdims=True)
+            known, asked = known / lengths[0], asked / lengths[1]
+            covariance = np.cov(known.T, bias=True)
+            covariance += 0.5 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+            inverse = np.linalg.inv(covariance)
+            model = NearestNeighbors(n_neighbors=3, metric="mahalanobis", metric_params={"VI": inverse}).fit(known)
+            expected += model.kneighbors(asked)[0].mean(axis=1) * (lengths[0].mean() / lengths[1][:, 0]) ** power / 4
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-def _quarters(classifier: TransformationClassifier, images: torch.Tensor) -> np.ndarray:
-    features: np.ndarray = torch.nn.functional.adaptive_avg_pool2d(classifier.features(images), 2).flatten(1).numpy()
-    return features
+def _quarters(classifier: TransformationClassifier, images: torch.Tensor) -> NDArray[np.float64]:
+    return functional.adaptive_avg_pool2d(classifier.features(images), 2).flatten(1).double().numpy()
 
 
 def test_large_images_are_seen_as_small_copies() -> None:
@@ -97,3 +103,9 @@ def test_what_normal_images_show_anyway_is_not_asked(varied: str) -> None:
     assert chosen
     assert varied not in chosen
     assert TransformationPrediction.varied_settings(VARIATIONS)["transformations"] == ("shear",)
+
+
+def test_a_warning_says_where_there_is_nothing_to_tell() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (100, 16, 16), dtype=np.uint8)
+    with pytest.warns(DegenerateTrainingWarning, match="rotate of normal images cannot be told apart"):
+        TransformationPrediction(transformations=("rotate",), epochs=2, steps=5).fit(noise)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,10 +14,22 @@ from ..detectors.detector import Detector
 from ..lazy import torch
 from ..settings import Words, setting
 
+#: A loss on held-out images above this share of what guessing costs says that nothing was learnt.
+_GUESSING = 0.95
+
 
 @dataclass(kw_only=True, eq=False)
 class TransformationPrediction(Detector["networks.transformation_classifier.TransformationScorer"]):
     """A network learns which transformation a normal image went through; its features are compared with normal ones.
+
+    First a small network is trained to tell by which quarter turn, and by which move of a quarter of the sides, an
+    image was transformed (Golan and El-Yaniv 2018; one classifier for each kind, as in Hendrycks et al. 2019). Then
+    its features, before the hidden layer, are kept for normal images in each quarter turn (two stages, as in Sohn et
+    al. 2021). Score: mean distance to the nearest kept ones, higher where features are short (Tack et al. 2020).
+
+    A transformation that normal images show anyway teaches nothing: leave it out of `transformations`.
+
+    Known weakness: textures and small defects.
 
     >>> TransformationPrediction().get_params()["transformations"]
     ('rotate', 'shift')
@@ -97,7 +110,9 @@ class TransformationPrediction(Detector["networks.transformation_classifier.Tran
             optimizer=functools.partial(torch.optim.SGD, momentum=0.9, nesterov=True, weight_decay=self.weight_decay),
         )
         return [
-            training.stage.Stage("fit", [player], self.epochs, monitor, steps=self.steps, keep="last"),
+            training.stage.Stage(
+                "fit", [player], self.epochs, monitor, steps=self.steps, keep="last", diagnose=self._diagnose
+            ),
             training.stage.Computation("neighbours", keep),
         ]
 
@@ -120,3 +135,14 @@ class TransformationPrediction(Detector["networks.transformation_classifier.Tran
             kind: cross_entropy(logits.float(), true.to(images.device))
             for kind, logits, true in zip(self.transformations, answers, labels.unbind(dim=1), strict=True)
         }
+
+    def _diagnose(self, figures: Sequence[Mapping[str, float]]) -> list[str]:
+        """Warns where transformations cannot be told apart, so that features mean nothing."""
+        states = networks.transformation_classifier.states
+        guessing = sum(math.log(len(states(kind))) for kind in self.transformations) / len(self.transformations)
+        if figures[-1]["stop"] < _GUESSING * guessing:
+            return []
+        return [
+            f"the transformations {','.join(self.transformations)} of normal images cannot be told apart; set "
+            "transformations to others that normal images do not show, or raise epochs"
+        ]
