@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/cross_calibration.py
 
 Some minutes on one core; writes results/cross_calibration.jsonl, a line for each row and number of images, none of
-which is measured twice, and from it results/cross_calibration.md. Every draw has normal images of its own, one fit, and 500
-other normal images that are drawn alike; their flagged share is the rate of that draw. Where a rate is not attainable
-with so many images, nothing is said of it.
+which is measured twice, and from it results/cross_calibration.md. Every draw has normal images of its own, one fit, and
+500 other normal images that are drawn alike; their flagged share is the rate of that draw. Where a rate is not
+attainable with so many images, nothing is said of it.
 """
 
 from __future__ import annotations
