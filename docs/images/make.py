@@ -43,6 +43,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "deep_svdd": {"epochs": 30},
     "bcae2": {"epochs": 12, "filters": (32, 64, 128, 128, 100)},
     "ks_cae": {"epochs": 12, "filters": (32, 32, 64, 64, 100)},
+    "transformation_prediction": {"epochs": 3},
     "aa_cae": {"epochs": 10},
     "aae": {"epochs": 20, "filters": (32, 64, 128, 64)},
     "adnl": {"epochs": 20, "filters": (32, 64, 128, 64)},

@@ -88,7 +88,8 @@ def test_nothing_is_computed_that_is_not_used(weights: Weights) -> None:
 @pytest.mark.parametrize("variant", ["efficientnet_lite1", "efficientnet_lite2"])
 def test_larger_variants_are_deeper(variant: str) -> None:
     weights = efficientnet_lite.weights_of(variant)
-    assert efficientnet_lite.stage_ends(weights) == [0, 3, 6, 10, 14, 19, 20]  # depth 1.1 or 1.2 times Lite0's, rounded up
+    # depth 1.1 or 1.2 times Lite0's, rounded up, but for the first and last stage
+    assert efficientnet_lite.stage_ends(weights) == [0, 3, 6, 10, 14, 19, 20]
     levels = backbone.Backbone.named(variant, True, True)(torch.rand(1, 3, 64, 64))
     assert [level.shape[2] for level in levels] == [4, 4, 2]
     assert all(torch.isfinite(level).all() for level in levels)

@@ -1,5 +1,5 @@
-"""The names of created anomalies, of their edges, and of how normal images vary; without torch, so that settings can
-list them."""
+"""The names of created anomalies, of their edges, of how normal images vary, and of transformations that a network can
+learn to tell apart; without torch, so that settings can list them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ EDGES = ("hard", "soft", "poisson")
 MOTION = ("speed", "size")
 #: How normal images may vary, made by `variation`.
 VARIATIONS = ("rotate", "shift", "flip", "light")
+#: Transformations of the whole image that a classifier can learn to tell apart, made by
+#: `networks.transformation_classifier`.
+TRANSFORMATIONS = ("rotate", "shift", "flip", "shear")
 
 
 def whole_kinds(vary: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -23,3 +26,12 @@ def whole_kinds(vary: tuple[str, ...] = ()) -> tuple[str, ...]:
     """
     turned = ("rotation", "mix_up")
     return tuple(kind for kind in WHOLE if "rotate" not in vary or kind not in turned)
+
+
+def telling_transformations(vary: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Transformations by which normal images can be told apart; those by which they vary already tell nothing.
+
+    >>> telling_transformations(("flip",)), telling_transformations(("rotate", "shift"))
+    (('rotate', 'shift'), ('shear',))
+    """
+    return tuple(kind for kind in ("rotate", "shift") if kind not in vary) or ("shear",)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # for type checkers alone
 
 #: Largest allowed difference between engines and precisions, as a share of the calibration scores' interquartile range.
 TOLERANCE = 0.01
+#: Inputs that go through a backbone and its scorer together, at most: more are no faster on a CPU, and take memory.
+BEHIND_BACKBONE = 8
 #: Values that go through a scorer together.
 _VALUES_TOGETHER = 4 << 20
 #: What `use_engine` and `--engine` take.

@@ -194,7 +194,7 @@ class Panel(Detector["FusedScorer"]):
         normal = _outputs(fused, images, context.backbone)
         fused.fit_scale(normal)
         created = [
-            _outputs(fused, probes, context.backbone)
+            _scores(_outputs(fused, probes, context.backbone))
             for probes in self._probes(images, self.seed, max(_FEWEST_PROBES, min(len(images), _MOST_PROBES))).values()
         ]
         figures = self._weigh(fused, normal, created)
@@ -211,7 +211,7 @@ class Panel(Detector["FusedScorer"]):
             seen = None if context.stored is None else context.stored.maps[held]
             normal.append(_outputs(fused, images, context.backbone, seen))
             probes = self._probes(images, self.seed + number, -(-_PROBES_OF_FOLDS // len(context.folds)))
-            created.append({sort: _outputs(fused, each, context.backbone) for sort, each in probes.items()})
+            created.append({sort: _scores(_outputs(fused, each, context.backbone)) for sort, each in probes.items()})
         seconds = time.perf_counter() - start
         fused, trained = self._train_members(context)
         every = _joined(normal)
@@ -278,6 +278,11 @@ def _by_sort(created: Sequence[Mapping[str, Outputs]]) -> list[Outputs]:
     """Each sort of created anomalies, of the folds in which any shows."""
     sorts = dict.fromkeys(sort for fold in created for sort in fold)
     return [_joined([fold[sort] for fold in created if sort in fold]) for sort in sorts]
+
+
+def _scores(outputs: Outputs) -> Outputs:
+    """Without the maps, which take much memory."""
+    return [{"score": output["score"]} for output in outputs]
 
 
 def _joined(parts: Sequence[Outputs]) -> Outputs:

@@ -252,7 +252,8 @@ class FittedModel:
     @property
     def batch_size(self) -> int:
         """Inputs scored together."""
-        return engines.batch_size(self.input_shape, self.method.patch)
+        size = engines.batch_size(self.input_shape, self.method.patch)
+        return size if self.backbone is None else min(size, engines.BEHIND_BACKBONE)
 
     # -- engines -------------------------------------------------------------------------------------------------------
 

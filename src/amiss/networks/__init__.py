@@ -34,4 +34,5 @@ if TYPE_CHECKING:  # for type checkers alone
     from . import sphere as sphere
     from . import squeeze_excitation as squeeze_excitation
     from . import statistics as statistics
+    from . import transformation_classifier as transformation_classifier
     from . import wgan as wgan

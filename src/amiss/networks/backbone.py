@@ -21,8 +21,8 @@ from .memory_bank import resized, upsampled
 _MULTIPLE, _SMALLEST = 32, 64
 #: Features of places no larger than this, in pixels, are local.
 _LOCAL_STRIDE = 16
-#: Images that go through it together in training.
-TOGETHER = 32
+#: Images that go through it together: more are no faster on a CPU, and their activations take much memory.
+TOGETHER = 8
 #: The scale of a feature: these shares of its values on normal images lie below its ends; so many are sampled a batch.
 _QUANTILES, _SAMPLED = (0.001, 0.999), 2000
 
