@@ -46,7 +46,8 @@ ROWS = [
     Row("pca", "pca", {"size": "native"}, "cross"),
     Row("pca", "pca", {"size": "native"}, "held_out", COUNTS[2:]),
     Row("panel, features=none", "panel", {"size": "native", "features": None}, "cross", (20, 50, 99), 60),
-    Row("panel, at 64 x 64", "panel", {"size": (64, 64)}, "cross", (50, 99), 30),
+    Row("panel, at 64 x 64", "panel", {"size": (64, 64)}, "cross", (50,), 30),
+    Row("panel, at 64 x 64", "panel", {"size": (64, 64)}, "cross", (99,), 20),
 ]
 
 
