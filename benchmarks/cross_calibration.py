@@ -47,7 +47,6 @@ ROWS = [
     Row("pca", "pca", {"size": "native"}, "held_out", COUNTS[2:]),
     Row("panel, features=none", "panel", {"size": "native", "features": None}, "cross", (20, 50, 99), 60),
     Row("panel, at 64 x 64", "panel", {"size": (64, 64)}, "cross", (50,), 30),
-    Row("panel, at 64 x 64", "panel", {"size": (64, 64)}, "cross", (99,), 20),
 ]
 
 
