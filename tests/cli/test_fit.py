@@ -29,6 +29,7 @@ def test_json_is_one_document(run: Run, pictures: Path, quick: tuple[str, ...], 
     done = run("fit", pictures / "good", "--out", out, *quick, "--json").well()
     assert done.json["model"] == str(out)
     assert done.json["images"] == {"train": 70, "stop": 10, "calibrate": 20}
+    assert done.json["folds"] is None
     assert (done.json["size"], done.json["channels"]) == ([16, 16], 1)
     decision = done.json["decision"]
     assert (decision["false_alarm_rate"], decision["guaranteed"], decision["images_needed"]) == (0.1, True, 9)
@@ -185,7 +186,7 @@ def test_bad_inputs_are_explained(run: Run, pictures: Path, tmp_path: Path) -> N
     run("fit", f"{tmp_path}/*.webp", "--out", out).failed(1, "*.webp")
     run("fit", tmp_path / "empty", "--out", out).failed(1, "empty")
     run("fit", tmp_path / "note.txt", "--out", out).failed(1, "note.txt")
-    run("fit", tmp_path / "few", "--out", out).failed(1, "at least 8")
+    run("fit", tmp_path / "few", "--out", out).failed(1, "at least 4")
     run("fit", "mnist:nonsense", "--out", out).failed(2, "nonsense")
     assert names(tmp_path) == ["empty", "few", "note.txt"]
 
@@ -317,11 +318,21 @@ def test_without_resume_an_old_checkpoint_is_not_used(
 
 
 def test_without_a_method_a_panel_is_fitted_and_its_members_are_told(run: Run, pictures: Path, tmp_path: Path) -> None:
-    quickly = ("--epochs", "1", "--set", "told=located_adacl.steps=2;adacl.fewest_steps=2", "--set", "vary=flip")
+    quickly = ("--set", "size=64x64", "--set", "vary=flip")
     done = run("fit", pictures / "good", "--out", tmp_path / "p.amiss", *quickly, "--false-alarm-rate", "0.1").well()
-    assert "Panel learnt from 70" in done.out
+    assert "Panel learnt from 100" in done.out
+    assert "5 fits that had not seen it" in done.out
     members = load(tmp_path / "p.amiss").settings["members"].split(",")
     assert len(members) > 2
     for member in members:
         assert f"  {member}" in done.out
     assert done.out.count("share") == len(members)
+
+
+def test_efforts_of_the_default(run: Run, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "p.amiss"
+    run("fit", pictures / "good", "--out", out, "--effort", "most").failed(2, "quick, normal, best")
+    run("fit", pictures / "good", "--out", out, "--method", "knn", "--effort", "quick").failed(2, "panel")
+    done = run("fit", pictures / "good", "--out", out, "--effort", "quick", "--set", "size=64x64", "--json").well()
+    assert [member["name"] for member in done.json["members"]] == ["patch_memory", "dfm"]
+    assert (done.json["features"], done.json["folds"]) == ("efficientnet_lite0", 5)

@@ -52,6 +52,7 @@ def _print(people: rich.console.Console, model: FittedModel) -> None:
         "method": model.method.name,
         "learnt from": f"{splits.source} ({_parts(splits)})",
         "input": f"{size.colour}, {size.height}x{size.width} pixels",
+        "sees": model.method.seen_through,
         "training": "; ".join(
             f"{stage.stage}: epoch {stage.chosen_epoch} of {stage.epochs} chosen, {stage.seconds:.0f} s"
             for stage in training.stages

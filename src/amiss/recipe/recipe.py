@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from ..training.stage import Computation, Stage
     from .context import FitContext, Trained
 
-#: The value of `features` that leaves the choice to the method, and the backbones with ImageNet weights.
-AUTO = "auto"
-PRETRAINED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+#: The value of `features` that leaves the choice to the method, and what it then is.
+AUTO, _CHOSEN = "auto", "efficientnet_lite0"
 
 #: With more normal images, a fifth of them sets the threshold as well as all would.
 _MOST_CROSSED = 500
@@ -216,7 +215,7 @@ class Recipe(Generic[Scorer], metaclass=Settable):
         """Name or file of the backbone. With `features=auto` there is none where patches are scored."""
         if self.features != AUTO:
             return self.features
-        return PRETRAINED[0] if self.patch is None else None
+        return _CHOSEN if self.patch is None else None
 
     def facts(self) -> MethodFacts:
         """What a fitted model keeps of its method."""
@@ -229,6 +228,7 @@ class Recipe(Generic[Scorer], metaclass=Settable):
             clip_length=self.clip_length,
             sees_whole_images=self.sees_whole_images,
             patch=self.patch,
+            features=self.backbone,
         )
 
     # -- the whole scorer ----------------------------------------------------------------------------------------------

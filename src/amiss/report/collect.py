@@ -216,6 +216,7 @@ def _how_made(model: FittedModel) -> list[tuple[str, str]]:
             else f"{splits.calibrate.count} other normal {images}, none of them among those above",
         ),
         ("Input", f"{spec.colour}, {spec.height} × {spec.width} pixels"),
+        ("Sees", model.method.seen_through),
         ("Training", f"{stages}, {training.precision} on {training.device}"),
         ("Scored by", model.engine.name),
         ("Settings", ", ".join(f"{name}={value}" for name, value in model.settings.items())),
