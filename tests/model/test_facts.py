@@ -14,7 +14,9 @@ def test_pretrained_features_are_named_with_their_licence() -> None:
 
 
 def test_files_are_named_without_their_folder() -> None:
-    assert amiss.PCA(features="secret/place/mine.onnx").facts().seen_through == "features of mine.onnx, given by the user"
+    assert (
+        amiss.PCA(features="secret/place/mine.onnx").facts().seen_through == "features of mine.onnx, given by the user"
+    )
 
 
 def test_patches_leave_no_room_for_automatic_features() -> None:

@@ -91,7 +91,7 @@ def _tell(people: Any, metrics: dict[str, Any]) -> None:
         )
     kinds = ", ".join(f"{kind} {percent(found['recall']['value'])}" for kind, found in metrics["kinds"].items())
     people.print(
-        f"[bold]Promise[/]   false-alarm rate at most {percent(rate['promised'])}; on other good pictures "
+        f"[bold]Promise[/]   false-alarm rate {'about' if splits.folds else 'at most'} {percent(rate['promised'])}; on other good pictures "
         f"{percent(rate['achieved'])} ({percent(rate['low'])} – {percent(rate['high'])})."
     )
     people.print(f"[bold]Flagged[/]   {percent(metrics['recall']['value'])} of the defects: {kinds}.")

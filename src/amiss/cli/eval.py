@@ -241,6 +241,6 @@ def _print_table(people: Any, metrics: dict[str, Any], decision: Decision) -> No
 
 def _promise_and_outcome(rate: dict[str, Any], word: str) -> str:
     return (
-        f"{word} at most [bold]{percent(rate['promised'])}[/], achieved [bold]{percent(rate['achieved'])}[/] "
+        f"{word} {'about' if decision.crossed else 'at most'} [bold]{percent(rate['promised'])}[/], achieved [bold]{percent(rate['achieved'])}[/] "
         f"(95 % interval {percent(rate['low'])} – {percent(rate['high'])})"
     )

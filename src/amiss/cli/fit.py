@@ -23,8 +23,8 @@ ORDER = 2
 IMAGE_METHOD, VIDEO_METHOD = "panel", "motion_adacl"
 _HELP = """Learn what normal images look like and write a model file.
 
-NORMAL is folders, files, globs, .idx / .npy / .npz arrays, videos, or known data sets. They also set the threshold,
-each scored by a fit that has not seen it, so no other images are needed.
+NORMAL is folders, files, globs, .idx / .npy / .npz arrays, videos, or known data sets. They also set the threshold:
+each is scored by a fit that has not seen it (methods that take minutes set a fifth aside). No others are needed.
 
 \b
 Examples:
@@ -160,7 +160,7 @@ def _report(model: FittedModel, method: str, out: Path, json_: bool) -> None:
     )
     for member in members:
         people.print(
-            f"  {plain(member['name']):<16}{member['seconds']:6.0f} s   weight {member['weight']:.2f}   "
+            f"  {plain(member['name']):<16}{member['seconds']:6.1f} s   weight {member['weight']:.2f}   "
             f"share {percent(member['share'])}"
         )
     mark = "[green]promise[/]" if decision.guaranteed else "[yellow]caution[/]"

@@ -53,10 +53,7 @@ def _print(people: rich.console.Console, model: FittedModel) -> None:
         "learnt from": f"{splits.source} ({_parts(splits)})",
         "input": f"{size.colour}, {size.height}x{size.width} pixels",
         "sees": model.method.seen_through,
-        "training": "; ".join(
-            f"{stage.stage}: epoch {stage.chosen_epoch} of {stage.epochs} chosen, {stage.seconds:.0f} s"
-            for stage in training.stages
-        )
+        "training": "; ".join(stage.in_words for stage in training.stages)
         + f", {training.precision} on {training.device}",
         "false-alarm rate": f"{percent(model.false_alarm_rate)}. {model.decision.explain()}",
         "engines": ", ".join(

@@ -201,10 +201,7 @@ def _how_made(model: FittedModel) -> list[tuple[str, str]]:
     record, spec = model.record, model.preprocessing
     splits, training = record.splits, record.training
     images = "frames" if model.learnt_from_video else "images"
-    stages = "; ".join(
-        f"{stage.stage}: epoch {stage.chosen_epoch} of {stage.epochs} chosen, {stage.seconds:.0f} s"
-        for stage in training.stages
-    )
+    stages = "; ".join(stage.in_words for stage in training.stages)
     return [
         ("Method", f"{model.label}: {model.method.title} ({model.method.paper})"),
         ("Learnt from", f"{splits.source}: {splits.train.count} {images}"),

@@ -25,6 +25,12 @@ class StageRecord(Strict):
     seconds: float
     figures: list[dict[str, int | float]]
 
+    @property
+    def in_words(self) -> str:
+        """Its name, the chosen epoch where there were several, and its seconds."""
+        chosen = f"epoch {self.chosen_epoch} of {self.epochs} chosen, " if self.epochs > 1 else ""
+        return f"{self.stage}: {chosen}{self.seconds:.1f} s"
+
     @classmethod
     def of_computation(cls, name: str, seconds: float, figures: dict[str, float]) -> StageRecord:
         """Of a stage without epochs."""
