@@ -172,6 +172,11 @@ class Decision:
         """Whether the rate can be promised: there are enough calibration images that stand alone, or enough groups."""
         return self.by_group or (self.groups is None and self.n >= self.images_needed)
 
+    @property
+    def bound(self) -> str:
+        """How the rate is kept on average, in words: `at most`, or `about` it where scores are `crossed`."""
+        return "about" if self.crossed else "at most"
+
     def upper_rate(self, confidence: float = _CONFIDENCE) -> float | None:
         """What this very calibration set guarantees: its long-run false-alarm rate is, with this confidence, no higher.
 
@@ -274,7 +279,7 @@ class Decision:
 
     def _on_average(self) -> str:
         wanted, image, group = _percent(self.false_alarm_rate), "frame" if self.frames else "image", self._group
-        held, bound = ("", "about") if self.crossed else ("held-out ", "at most")
+        held, bound = "" if self.crossed else "held-out ", self.bound
         unseen = ", scored by fits that had not seen them" if self.crossed else ""
         if self.by_group:
             related = "videos" if self.frames else "groups of related images"

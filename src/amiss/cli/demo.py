@@ -60,7 +60,7 @@ def demo(
         result = evaluation.evaluate_model(model, labelled, collect=True, progress=progress)
     assert result.collector is not None
     page = result.collector.write(out)
-    _tell(people, result.metrics)
+    _tell(people, result.metrics, model.decision.bound)
     people.print(f"[bold]Report[/]    {plain(page)}")
     options = [*(("--method", method) if method != IMAGE_METHOD else ()), *(("--seed", str(seed)) if seed else ())]
     commands = (
@@ -75,7 +75,7 @@ def demo(
         print_json({"report": str(page), "model": str(model_file), **result.metrics})
 
 
-def _tell(people: Any, metrics: dict[str, Any]) -> None:
+def _tell(people: Any, metrics: dict[str, Any], bound: str) -> None:
     auroc, rate, places = metrics["auroc"], metrics["false_alarm_rate"], metrics["localisation"]
     people.print(
         f"[bold]Scored[/]    {metrics['n_normal']} other good pictures, and {metrics['n_anomalous']} with a defect."
@@ -91,7 +91,7 @@ def _tell(people: Any, metrics: dict[str, Any]) -> None:
         )
     kinds = ", ".join(f"{kind} {percent(found['recall']['value'])}" for kind, found in metrics["kinds"].items())
     people.print(
-        f"[bold]Promise[/]   false-alarm rate {'about' if splits.folds else 'at most'} {percent(rate['promised'])}; on other good pictures "
+        f"[bold]Promise[/]   false-alarm rate {bound} {percent(rate['promised'])}; on other good pictures "
         f"{percent(rate['achieved'])} ({percent(rate['low'])} – {percent(rate['high'])})."
     )
     people.print(f"[bold]Flagged[/]   {percent(metrics['recall']['value'])} of the defects: {kinds}.")

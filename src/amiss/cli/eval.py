@@ -227,7 +227,7 @@ def _print_table(people: Any, metrics: dict[str, Any], decision: Decision) -> No
         f"Threshold in use {number(metrics['threshold'], 4)}; these labels would choose {number(mean['threshold'], 4)} "
         f"(geometric mean of recall and specificity {number(mean['value'])}, an oracle)"
     )
-    word = "promised" if decision.guaranteed else "asked for"
+    word = f"{'promised' if decision.guaranteed else 'asked for'} {decision.bound}"
     people.print(f"False-alarm rate: {_promise_and_outcome(metrics['false_alarm_rate'], word)}")
     by_group = metrics["false_alarm_rate_of_groups"]
     if by_group is not None:
@@ -241,6 +241,6 @@ def _print_table(people: Any, metrics: dict[str, Any], decision: Decision) -> No
 
 def _promise_and_outcome(rate: dict[str, Any], word: str) -> str:
     return (
-        f"{word} {'about' if decision.crossed else 'at most'} [bold]{percent(rate['promised'])}[/], achieved [bold]{percent(rate['achieved'])}[/] "
+        f"{word} [bold]{percent(rate['promised'])}[/], achieved [bold]{percent(rate['achieved'])}[/] "
         f"(95 % interval {percent(rate['low'])} – {percent(rate['high'])})"
     )
