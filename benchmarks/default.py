@@ -119,7 +119,7 @@ def table() -> str:
     cells = {(line["row"], line["set"]): line for line in lines}
     rows = [row for row in ROWS if any(row == line["row"] for line in lines)]
     sets = [name for name in SETS if any(name == line["set"] for line in lines)]
-    machines = sorted({f"{line['cpu']}, {line['cores']} cores" for line in lines})
+    machines = sorted({line["cpu"] for line in lines})
     text = [
         "# The default, on sets of three kinds",
         "",

@@ -46,14 +46,14 @@ def demo(
     people = console(json_)
     people.print(f"[bold]Pictures[/]  {example.words}")
     with progress_bar() as progress:
-        model = detector.fit(good, progress=progress).model_
+        detector.fit(good, progress=progress).save(model_file)
+        model = detector.model_  # as it is in the file, so that the commands give the same figures
         splits = model.record.splits
         people.print(
             f"[bold]Learnt[/]    {model.label} learnt from {splits.train.count + splits.stop.count} good pictures; "
             + ("all of them" if splits.folds else f"{splits.calibrate.count} others")
             + " set the threshold. No defect was shown."
         )
-        model.save(model_file)
         labelled = replace(
             data.open_images(test, "eval"), title=f"{surface} with drawn defects", notes=(example.words,)
         )

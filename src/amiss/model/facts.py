@@ -39,9 +39,9 @@ class MethodFacts:
 
     @property
     def seen_through(self) -> str:
-        """What the method sees of an image, in words: its pixels, or features, and whose they are."""
+        """What the method sees, in words: pixels, or features and whose they are."""
         if self.features is None:
-            return "the image itself; no pretrained features"
+            return "the pixels themselves; no pretrained features"
         if self.features in PRETRAINED:
             return f"features of {self.features}, pretrained on ImageNet (weights: {PRETRAINED[self.features]})"
         return f"features of {Path(self.features).name}, given by the user"
