@@ -15,9 +15,9 @@ from .collection import Pixels
 
 #: Largest side that is kept as it is when no size is asked for; the papers' networks are made for 28 to 128 pixels.
 _LARGEST_KEPT = 128
-#: For a backbone with ImageNet weights, the area of images is brought between the squares of these sides, that of small
-#: pictures to one of its own: they gain nothing by more.
-_LEAST_FOR_BACKBONE, _MOST_FOR_BACKBONE, _SMALL_FOR_BACKBONE, _SMALL_PICTURE = 256, 320, 160, 64
+#: Sides of the square of the same area that images are brought to for a backbone with ImageNet weights; small pictures
+#: gain nothing by more.
+_FOR_BACKBONE, _SMALL_FOR_BACKBONE, _SMALL_PICTURE = 256, 160, 64
 #: Images smaller than this are enlarged, or four strided layers would leave nothing of them.
 _SMALLEST_KEPT = 16
 
@@ -113,8 +113,8 @@ def infer_preprocessing(
     Gray where every sample is gray. `size` is (height, width); `native`: the size that all samples share, or, where the
     aspect is kept, one that holds the tallest and the widest; or `auto`: one shared size of 16 to 128 pixels a side is
     kept, anything else is brought to about 128 x 128 pixels of area (32 x 32 for tiny images) with the samples' median
-    aspect ratio and sides that are multiples of 8. `enlarged`: for a backbone with ImageNet weights, `auto` is an
-    area of 256 x 256 to 320 x 320 pixels, or 160 x 160 for small pictures.
+    aspect ratio and sides that are multiples of 8. `enlarged`: for a backbone with ImageNet weights, `auto` is about
+    256 x 256 pixels, or 160 x 160 for small pictures.
     """
     shapes, gray = [], True
     for pixels in samples:
@@ -131,9 +131,8 @@ def infer_preprocessing(
     elif not isinstance(size, str):
         height, width = size
     elif enlarged:
-        longest, area = np.median([[max(each), each[0] * each[1]] for each in shapes], axis=0)
-        side = float(np.clip(area**0.5, _LEAST_FOR_BACKBONE, _MOST_FOR_BACKBONE))
-        height, width = _of_area(shapes, _SMALL_FOR_BACKBONE if longest <= _SMALL_PICTURE else side)
+        longest = np.median([max(each) for each in shapes])
+        height, width = _of_area(shapes, _SMALL_FOR_BACKBONE if longest <= _SMALL_PICTURE else _FOR_BACKBONE)
     elif len(sizes) == 1 and min(sizes[0]) >= _SMALLEST_KEPT and max(sizes[0]) <= _LARGEST_KEPT:
         height, width = sizes[0]
     else:
@@ -142,7 +141,7 @@ def infer_preprocessing(
     return Preprocessing("gray" if gray else "rgb", int(height), int(width), aspect)
 
 
-def _of_area(shapes: list[tuple[int, ...]], side: float) -> tuple[int, int]:
+def _of_area(shapes: list[tuple[int, ...]], side: int) -> tuple[int, int]:
     """The median aspect ratio at the area of a square of this side."""
     aspect = float(np.clip(np.median([height / width for height, width in shapes]), 1 / 8, 8))
     height, width = side * aspect**0.5, side / aspect**0.5

@@ -56,7 +56,7 @@ class Recipe(Generic[Scorer], metaclass=Settable):
     seed: int = setting(0, "same seed, same data, same machine: same scores", low=0, high=2**32 - 1)
     size: tuple[int, int] | str = setting(
         "auto",
-        "input size: HxW in pixels, native, or auto (about 128x128; 256x256 to 320x320 for pretrained features)",
+        "input size: HxW in pixels, native, or auto (about 128x128; 256x256 for pretrained features)",
         kind=Size(),
     )
     aspect: str = setting(
