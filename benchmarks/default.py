@@ -129,7 +129,7 @@ def table() -> str:
         "cifar-10 (JPEG copy): one class normal. Ped2: single frames of the test clips 1 to 6. **The members, their "
         "settings and their weights were chosen on such sets**: these figures say how, not how it does elsewhere.",
         "",
-        f"Machine: {'; '.join(machines)}; one thread of torch beside other work, so times are too long.",
+        f"Machine: {'; '.join(machines)}; beside other work for a part of the time, so times are too long.",
         "",
         "## Image AUROC, %",
         "",

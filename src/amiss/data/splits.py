@@ -44,9 +44,7 @@ def split_normals(groups: Sequence[str | None], digests: Sequence[str], seed: in
     >>> len(parts.train), len(parts.stop), len(parts.calibrate)
     (70, 10, 20)
     """
-    n = len(digests)
-    if n < FEWEST_NORMALS:
-        raise DataError(f"{n} normal image{'s' * (n != 1)} cannot be fitted; give at least {FEWEST_NORMALS}")
+    n = _enough(digests, FEWEST_NORMALS)
     joined = clusters(groups, digests)
     if len(joined) < 3:
         raise DataError(
@@ -72,9 +70,7 @@ def split_folds(groups: Sequence[str | None], digests: Sequence[str], seed: int 
     >>> [len(fold) for fold in split_folds([None] * 25, [str(i) for i in range(25)])]
     [3, 3, 3, 3, 3, 2, 2, 2, 2, 2]
     """
-    n = len(digests)
-    if n < FEWEST_CROSSED:
-        raise DataError(f"{n} normal image{'s' * (n != 1)} cannot be fitted; give at least {FEWEST_CROSSED}")
+    n = _enough(digests, FEWEST_CROSSED)
     joined = clusters(groups, digests)
     if len(joined) < 2:
         raise DataError(
@@ -85,6 +81,14 @@ def split_folds(groups: Sequence[str | None], digests: Sequence[str], seed: int 
     for number in np.random.default_rng(seed).permutation(len(joined)):
         min(folds, key=len).extend(joined[number])
     return [np.array(sorted(fold), dtype=np.int64) for fold in folds]
+
+
+def _enough(digests: Sequence[str], fewest: int) -> int:
+    """How many images there are. Raises `DataError` for fewer than a fit takes."""
+    n = len(digests)
+    if n < fewest:
+        raise DataError(f"{n} normal image{'s' * (n != 1)} cannot be fitted; give at least {fewest}")
+    return n
 
 
 def _deal(joined: list[list[int]], n: int) -> dict[str, list[list[int]]]:

@@ -89,7 +89,7 @@ def _backbone(recipe: Recipe[Any]) -> Backbone | None:
     if recipe.backbone not in PRETRAINED:
         return networks.backbone.Backbone.read(recipe.backbone)
     wanted = recipe.wanted_features()
-    return networks.backbone.Backbone.named(recipe.backbone, "places" in wanted, "image" in wanted)
+    return networks.backbone.Backbone.named(recipe.backbone, "local" in wanted, "whole" in wanted)
 
 
 def _preprocessing(recipe: Recipe[Any], collection: Collection, backbone: Backbone | None) -> Preprocessing:

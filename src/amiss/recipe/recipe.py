@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from .. import networks
 from ..errors import UsageError
@@ -44,8 +44,6 @@ class Recipe(Generic[Scorer], metaclass=Settable):
     has_map: ClassVar[bool] = False
     #: Does it take a backbone as a part (see `build`)? Others work on feature maps as if they were images.
     takes_backbone: ClassVar[bool] = False
-    #: What it takes of a backbone with ImageNet weights: features of small places, of the whole image, or both.
-    features_of: ClassVar[tuple[Literal["places", "image"], ...]] = ("places",)
     #: Is it trained in epochs, or fitted in one step?
     has_epochs: ClassVar[bool] = True
     #: Do normal images change the scorer, or do they calibrate it alone?
@@ -186,8 +184,9 @@ class Recipe(Generic[Scorer], metaclass=Settable):
         return self.calibrate == "cross"
 
     def wanted_features(self) -> frozenset[str]:
-        """What is taken of a backbone with ImageNet weights; see `features_of`."""
-        return frozenset(self.features_of)
+        """What is taken of a backbone with ImageNet weights: `local` features of small places, those of the `whole`
+        image, or both."""
+        return frozenset({"local"})
 
     @property
     def gives_map(self) -> bool:
