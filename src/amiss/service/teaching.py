@@ -250,7 +250,6 @@ def _splits(splits: SplitFacts, held_out: Stack, learnt: Sequence[str]) -> Split
         calibrate = calibrate.model_copy(update={"groups": splits.calibrate.groups})
     changed = {
         "calibrate": calibrate,
-        "folds": None,  # the taught model scores them itself, and has not learnt from them
         "labelled": part_of(sorted({*known, *learnt})),
     }
     return splits.model_copy(update=changed)
