@@ -42,7 +42,7 @@ def drawn(items: Collection | list[Item], count: int, seed: int) -> list[Item]:
     return [items[int(index)] for index in chosen]
 
 
-def magnet_tiles(folder: Path, fold: int) -> None:
+def magnet_tiles(folder: Path, fold: int, learnt: int = LEARNT) -> None:
     """Magnet tiles by tile: the good ones of train and dev in three parts, one to test on; the defects are dev's."""
     known = [item for part in ("train", "dev") for item in amiss.open_images(f"magnetic-tile:{part}", "eval")]
     good = [item for item in known if not item.anomalous]
@@ -50,9 +50,8 @@ def magnet_tiles(folder: Path, fold: int) -> None:
     held = set(np.array_split(groups, FOLDS)[fold].tolist())
     test = drawn([item for item in good if item.group in held], TESTED, fold)
     bad = drawn([item for item in known if item.anomalous], TESTED, fold)
-    write(
-        folder, "good", (item.read() for item in drawn([each for each in good if each.group not in held], LEARNT, fold))
-    )
+    others = [item for item in good if item.group not in held]
+    write(folder, "good", (item.read() for item in drawn(others, learnt, fold)))
     write(folder, "test/good", (item.read() for item in test))
     masks = (None if item.mask is None else np.asarray(Image.open(item.mask).convert("L")) > 127 for item in bad)
     write(folder, "test/defect", (item.read() for item in bad), masks)
@@ -67,7 +66,7 @@ def surface(folder: Path, name: str) -> None:
         write(folder, f"test/{kind}", pictures, masks)
 
 
-def thing(folder: Path, photograph: str, turn: float) -> None:
+def thing(folder: Path, photograph: str, turn: float, learnt: int = LEARNT) -> None:
     """A photograph of a thing, moved by up to 3 pixels, turned by up to so many degrees, lit by up to 8 % otherwise."""
     rng, side = np.random.default_rng(0), 224
     source = importlib.resources.files("skimage.data") / photograph
@@ -89,18 +88,18 @@ def thing(folder: Path, photograph: str, turn: float) -> None:
     def eight_bit(values: NDArray[np.float64]) -> Pixels:
         return np.rint(values * 255).astype(np.uint8)
 
-    write(folder, "good", (eight_bit(view()) for _ in range(LEARNT)))
+    write(folder, "good", (eight_bit(view()) for _ in range(learnt)))
     write(folder, "test/good", (eight_bit(view()) for _ in range(TESTED)))
     for kind in (crack, stain, chip, smear):
         bad = [draw_defect(view(), kind, rng) for _ in range(TESTED // 4)]
         write(folder, f"test/{kind.__name__}", (eight_bit(each) for each, _ in bad), (mask for _, mask in bad))
 
 
-def one_class(folder: Path, data: str, normal: int) -> None:
+def one_class(folder: Path, data: str, normal: int, learnt: int = LEARNT) -> None:
     """One class of a labelled set is normal, the others are not."""
     good = amiss.open_images(f"{data}:train:normal={normal}", "fit").normal
     test = amiss.open_images(f"{data}:test:normal={normal}", "eval")
-    write(folder, "good", (item.read() for item in drawn(good, LEARNT, 0)))
+    write(folder, "good", (item.read() for item in drawn(good, learnt, 0)))
     for part, anomalous in (("test/good", False), ("test/other", True)):
         some = [item for item in test if bool(item.anomalous) is anomalous]
         write(folder, part, (item.read() for item in drawn(some, 3 * TESTED, 0)))
