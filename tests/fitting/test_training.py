@@ -13,10 +13,11 @@ import torch
 import amiss
 from amiss import networks, training
 from amiss.detectors.detector import Detector
-from amiss.errors import TrainingError
+from amiss.errors import TrainingError, UsageError
 from amiss.networks.backbone import Backbone
 from amiss.testing import task
 from amiss.testing.common import small_backbone
+from amiss.testing.videos import crossing
 
 
 @pytest.fixture
@@ -122,3 +123,26 @@ def test_checkpoints_of_an_earlier_version_are_not_gone_on_from(tmp_path: Path) 
     run.write_text(run.read_text().replace('"checkpoints": 2, ', ""))
     with pytest.raises(TrainingError, match="without resume"):
         detector.fit(normal, work_dir=tmp_path, resume=True)
+
+
+def test_foreground_alone_is_learnt_from_and_decides() -> None:
+    """A lamp in the background that is odd from the start never moves, so it is neither learnt nor scored."""
+    frames = crossing(2, 120, (32, 48))
+    frames[:, 24:, 40:] = np.tile([[0, 255], [255, 0]], (4, 4))  # stranger than anything that moves
+    model = amiss.PCA(patch=(8, 8), foreground=0.2, size="native", components=4).fit(frames[None]).model_
+    empty = np.median(frames, axis=0).astype(np.uint8)
+    odd = empty.copy()
+    odd[8:16, 8:16] = np.random.default_rng(1).integers(120, 250, (8, 8))
+    usual, nothing, strange = model.score(np.stack([frames[100], empty, odd])).scores
+    assert nothing <= usual < strange
+    maps = model.anomaly_map(np.stack([empty, odd]))
+    assert maps[0].max() == pytest.approx(maps[0].min())  # nothing moves: no place is stranger than another
+    assert maps[1][8:16, 8:16].mean() > maps[1][24:, 40:].mean()
+    exported = model.on("onnxruntime").score(np.stack([frames[100], empty, odd])).scores
+    np.testing.assert_allclose(exported, [usual, nothing, strange], rtol=1e-3, atol=1e-6)
+
+
+def test_foreground_needs_a_camera_that_stands_still() -> None:
+    views = np.stack([crossing(2, 200, (32, 48)), 255 - crossing(2, 200, (32, 48))])
+    with pytest.raises(UsageError, match="one camera"):
+        amiss.PCA(patch=(8, 8), foreground=0.2, size="native").fit(views)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from amiss.data.patches import cut_patches, patch_starts
 from amiss.errors import UsageError
 from amiss.networks import patch_scorer
-from amiss.networks.patch_scorer import PatchScorer
+from amiss.networks.patch_scorer import Foreground, PatchScorer
 from amiss.settings import Patches
 
 
@@ -97,3 +97,50 @@ def test_training_patches_are_the_images_own() -> None:
 def test_a_patch_that_cannot_be_is_explained(text: str) -> None:
     with pytest.raises(UsageError, match="patch"):
         Patches().typed("patch", text)
+
+
+def counted(image: Tensor, background: Tensor, size: int, stride: int, share: float) -> Tensor:
+    """`Foreground` once more, pixel by pixel."""
+    differs = (image - background).abs().max(dim=0).values > 0.1
+    rows, columns = (patch_starts(length, size, stride) for length in differs.shape)
+    return torch.tensor(
+        [
+            [differs[top : top + size, left : left + size].double().mean().item() >= share - 1e-9 for left in columns]
+            for top in rows
+        ]
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(size=st.integers(3, 8), stride=st.integers(2, 8), share=st.floats(0.01, 1), seed=st.integers(0, 1000))
+def test_foreground_is_what_differs_from_the_background(size: int, stride: int, share: float, seed: int) -> None:
+    images = torch.rand(2, 3, 17, 21, generator=torch.Generator().manual_seed(seed))
+    background = images[0].clone()
+    background[:, 5:12] += 0.3  # a band is foreground in the first image
+    foreground = Foreground((3, 17, 21), size, min(stride, size), share)
+    foreground.set_background(background)
+    expected = [counted(image, background, size, min(stride, size), share) for image in images]
+    assert torch.equal(foreground(images), torch.stack(expected))
+
+
+def with_foreground() -> PatchScorer:
+    scorer = PatchScorer(Brightness(), (1, 20, 20), 10, 10, foreground=0.2)
+    scorer.fit_foreground(torch.full((1, 20, 20), 0.9), torch.full((4, 1, 10, 10), 0.25))
+    return scorer
+
+
+def test_what_was_never_learnt_from_does_not_decide() -> None:
+    image = torch.full((2, 1, 20, 20), 0.9)  # a bright background
+    image[0, :, :10, 10:] = 0.5  # a darker thing in one of four patches
+    output = with_foreground()(image)
+    assert output["score"].tolist() == pytest.approx([0.5, 0.25])  # without any foreground: the most normal there was
+    assert output["map"][0, :10, 10:].unique().tolist() == pytest.approx([0.5])
+    assert output["map"][0, 10:].unique().tolist() == pytest.approx([0.25])
+
+
+def test_a_state_without_a_background_scores_all_patches() -> None:
+    old = PatchScorer(Brightness(), (1, 20, 20), 10, 10)
+    scorer = PatchScorer(Brightness(), (1, 20, 20), 10, 10, foreground=0.2)
+    scorer.load_state_dict(old.state_dict())
+    images = torch.rand(2, 1, 20, 20)
+    assert torch.equal(scorer(images)["score"], old(images)["score"])

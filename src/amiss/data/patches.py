@@ -9,12 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, UsageError
+from .preprocessing import to_float
 
 #: Patches that a detector learns from at most; drawn at random where there are more.
 MOST_PATCHES = 100_000
 
-#: Frames of which the background is the median, and by how much of the range foreground differs from it.
-_BACKGROUND_FRAMES, _DIFFERS = 25, 0.1
+#: Frames of which the background is the median: of all, and of one run.
+_BACKGROUND_FRAMES, _RUN_FRAMES = 200, 25
+#: A run shows another view where more of its pixels than this differ by more than that from the background of all.
+_MOST_CHANGED, _ANOTHER = 0.3, 0.1
 
 
 def patch_starts(length: int, size: int, stride: int) -> list[int]:
@@ -60,31 +63,31 @@ def cut_patches(
     return np.stack([images[index, :, row : row + size, column : column + size] for index, row, column in corners])
 
 
-def foreground_patches(
-    images: NDArray[Any], firsts: NDArray[np.int64], size: int, stride: int, share: float
-) -> NDArray[np.bool_]:
-    """Patches of video frames in which something stands or moves before the background.
-
-    The background is the median of a run of frames. A pixel is foreground where it differs from it by more than a tenth
-    of the range.
+def still_background(frames: NDArray[Any], firsts: NDArray[np.int64]) -> NDArray[np.float32]:
+    """What a still camera sees where nothing happens: the median of frames, in each pixel.
 
     Args:
-        images: (n, c, h, w) frames.
+        frames: (n, c, h, w) uint8, or float32 in [0, 1].
         firsts: (n,) the run of each, see `amiss.data.clips.runs`.
-        share: of a patch's pixels that must be foreground.
 
-    Returns: (n, r, s) for every row and column of patches.
+    Returns: (c, h, w) in [0, 1].
+
+    Raises:
+        UsageError: runs whose own medians are far from it; the camera moves, or there are several.
     """
-    rows, columns = (patch_starts(length, size, stride) for length in images.shape[2:])
-    found = np.zeros((len(images), len(rows), len(columns)), dtype=np.bool_)
-    scale = 255.0 if images.dtype == np.uint8 else 1.0
+    background = np.median(to_float(frames[_spread(len(frames), _BACKGROUND_FRAMES)]), axis=0)
     for first in np.unique(firsts):
         run = np.flatnonzero(firsts == first)
-        few = run[np.unique(np.linspace(0, len(run) - 1, _BACKGROUND_FRAMES).astype(int))]
-        background = np.median(images[few], axis=0)
-        for index in run:
-            differs = np.abs(images[index] - background).max(axis=0) > _DIFFERS * scale
-            for r, row in enumerate(rows):
-                for s, column in enumerate(columns):
-                    found[index, r, s] = differs[row : row + size, column : column + size].mean() >= share
-    return found
+        own = np.median(to_float(frames[run[_spread(len(run), _RUN_FRAMES)]]), axis=0)
+        changed = float((np.abs(own - background).max(axis=0) > _ANOTHER).mean())
+        if changed > _MOST_CHANGED:
+            raise UsageError(
+                f"foreground needs one camera that stands still, but in one clip the background differs in "
+                f"{changed:.0%} of the pixels from that of all; fit one detector for each view, or set foreground=0"
+            )
+    return background.astype(np.float32)
+
+
+def _spread(length: int, count: int) -> NDArray[np.int64]:
+    """At most so many indices below `length`, evenly spread."""
+    return np.unique(np.linspace(0, length - 1, count).astype(np.int64))

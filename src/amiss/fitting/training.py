@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import training
+from .. import networks, training
 from ..data.clips import Clips, training_clips
-from ..data.patches import cut_patches, foreground_patches
-from ..data.stack import Stack
+from ..data.patches import cut_patches, still_background
+from ..data.preprocessing import to_float
 from ..errors import UsageError
 from ..lazy import torch
 from ..recipe.context import FitContext, Trained, feature_maps
@@ -19,6 +19,10 @@ from ..recipe.recipe import Recipe
 
 #: Clips that choose the epoch; many more tell no more.
 _STOP_CLIPS = 256
+#: Foreground patches of which the most normal one is found.
+_BACKGROUND_AMONG = 2000
+#: Frames in which foreground is looked for at once.
+_FRAMES_TOGETHER = 64
 
 
 def train(recipe: Recipe[Any], context: FitContext) -> Trained:
@@ -28,8 +32,9 @@ def train(recipe: Recipe[Any], context: FitContext) -> Trained:
         TrainingError: a loss that is not finite.
         UsageError: labelled anomalies where patches are learnt.
     """
-    data = _training_data(recipe, context)
     shape = context.preprocessing.shape
+    background = _background(recipe, context) if recipe.foreground else None
+    data = _training_data(recipe, context, background)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         scorer = recipe.build(*recipe.built_for(shape, context.backbone))
@@ -41,10 +46,26 @@ def train(recipe: Recipe[Any], context: FitContext) -> Trained:
     )
     outcome = training.loop.run_stages(scorer, stages, data, run)
     record = training.record.TrainingRecord(device=device, precision=precision, stages=outcome.records)
-    return Trained(recipe.over_patches(recipe.finish(scorer), shape), record, outcome.warnings)
+    whole = recipe.over_patches(recipe.finish(scorer), shape)
+    if background is not None:
+        assert isinstance(whole, networks.patch_scorer.PatchScorer)
+        assert isinstance(data.train, np.ndarray)
+        some = data.train[:: max(1, len(data.train) // _BACKGROUND_AMONG)]
+        whole.fit_foreground(background, torch.from_numpy(to_float(some)))
+    return Trained(whole, record, outcome.warnings)
 
 
-def _training_data(recipe: Recipe[Any], context: FitContext) -> training.loop.TrainingData:
+def _background(recipe: Recipe[Any], context: FitContext) -> torch.Tensor:
+    """(c, h, w) of the training frames; the parts that stop and calibrate are not looked at."""
+    stack, chosen = context.stack, context.splits.train
+    if stack.firsts is None:
+        raise UsageError("foreground is what differs from frame to frame: it needs video; set foreground=0")
+    return torch.from_numpy(still_background(stack.images[chosen], stack.firsts[chosen]))
+
+
+def _training_data(
+    recipe: Recipe[Any], context: FitContext, background: torch.Tensor | None
+) -> training.loop.TrainingData:
     stack, splits, labelled = context.stack, context.splits, context.labelled
     if recipe.clip_length > 1:
         assert stack.firsts is not None  # frames of videos always have them
@@ -57,7 +78,9 @@ def _training_data(recipe: Recipe[Any], context: FitContext) -> training.loop.Tr
     if recipe.patch is not None:
         if labelled.anomalies is not None or labelled.validation is not None:
             raise UsageError("patches of labelled anomalies are mostly normal; set patch=none to use anomalies")
-        train, stop = (_patches(recipe, recipe.patch, stack, part) for part in (splits.train, splits.stop))
+        train, stop = (
+            _patches(recipe, recipe.patch, stack.images[part], background) for part in (splits.train, splits.stop)
+        )
     data = training.loop.TrainingData(train, stop, labelled.anomalies, labelled.validation, labelled.masks)
     if context.backbone is None:
         return data
@@ -89,11 +112,14 @@ def _on_features(data: training.loop.TrainingData, context: FitContext) -> train
     )
 
 
-def _patches(recipe: Recipe[Any], patch: tuple[int, int], stack: Stack, indices: NDArray[np.int64]) -> NDArray[Any]:
-    images = stack.images[indices]
-    if not recipe.foreground:
+def _patches(
+    recipe: Recipe[Any], patch: tuple[int, int], images: NDArray[Any], background: torch.Tensor | None
+) -> NDArray[Any]:
+    if background is None:
         return cut_patches(images, *patch, recipe.seed)
-    if stack.firsts is None:
-        raise UsageError("foreground is what differs from frame to frame: it needs video; set foreground=0")
-    chosen = foreground_patches(images, stack.firsts[indices], *patch, recipe.foreground)
-    return cut_patches(images, *patch, recipe.seed, chosen)
+    channels, height, width = background.shape
+    foreground = networks.patch_scorer.Foreground((channels, height, width), *patch, recipe.foreground)
+    foreground.set_background(background)
+    parts = np.array_split(images, -(-len(images) // _FRAMES_TOGETHER))
+    chosen = torch.cat([foreground(torch.from_numpy(to_float(part))) for part in parts])
+    return cut_patches(images, *patch, recipe.seed, chosen.numpy())

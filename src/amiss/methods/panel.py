@@ -34,7 +34,7 @@ _FEWEST_PROBES, _MOST_PROBES, _PROBES_OF_FOLDS = 200, 500, 120
 #: Images that the members see at once.
 _TOGETHER = 32
 #: What members are given of the panel's own settings.
-_SHARED = ("seed", "size", "aspect", "patch", "patch_score", "patch_top", "device", "precision")
+_SHARED = ("seed", "size", "aspect", "patch", "foreground", "patch_score", "patch_top", "device", "precision")
 #: Members of each effort; none named are the default ones. What each buys: results/default.md.
 EFFORTS: dict[str, tuple[str, ...]] = {
     "quick": ("patch_memory", "dfm"),

@@ -77,7 +77,8 @@ class Recipe(Generic[Scorer], metaclass=Settable):
     )
     foreground: float = setting(
         0.0,
-        "of video: learn only from patches with this share of pixels that differ from the background",
+        "of video of a still camera: learn from and score only patches with this share of pixels that differ from the "
+        "background",
         low=0.0,
         high=1.0,
     )
@@ -256,7 +257,7 @@ class Recipe(Generic[Scorer], metaclass=Settable):
         if self.patch is None:
             return inner
         top = self.patch_top if self.patch_score != "max" else 1
-        return networks.patch_scorer.PatchScorer(inner, shape, *self.patch, top)
+        return networks.patch_scorer.PatchScorer(inner, shape, *self.patch, top, self.foreground)
 
     # -- scikit-learn's conventions ------------------------------------------------------------------------------------
 

@@ -70,9 +70,15 @@ def _of_patches(
     patches, corners = scorer.cut(image)
     with torch.inference_mode():
         scores = torch.cat([scorer.inner(batch)["score"] for batch in torch.split(patches, 256)])
+    moving = torch.ones_like(scores, dtype=torch.bool)
+    if scorer.foreground is not None:
+        moving = scorer.foreground(image[None]).flatten()
+        scores = torch.where(moving, scores, scorer.get_buffer("background_values")[0])
     chosen = scores.topk(scorer.top).indices.tolist()
     relevance, arrived = np.zeros(image.shape[1:]), 0.0
     for index in chosen:
+        if not moving[index]:
+            continue  # its score is a constant
         found = explain.relevance.relevance(network, patches[index : index + 1], epsilon)[0][0] / len(chosen)
         top, left = corners[index]
         relevance[top : top + found.shape[1], left : left + found.shape[2]] += found.sum(dim=0).numpy()
