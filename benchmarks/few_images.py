@@ -90,8 +90,8 @@ def table() -> str:
         "",
         "Written by `python benchmarks/few_images.py --work FOLDER`: the default, fitted on so many normal images; "
         "draws and fits with seeds from 0, means over draws, and their standard deviation. The test images are the "
-        "same for every draw; of magnet tiles they are of other tiles, and no tile is told from another where the default "
-        "learns. The default was chosen on sets of which these are three.",
+        "same for every draw; those of magnet tiles are of other tiles, of which most have six pictures, and the "
+        "default is not told which. It was chosen on sets of which these are three.",
         "",
         "**False alarms** are the flagged share of normal test images at the rate asked for, **found** that of "
         "anomalous ones; a dash where so few images cannot promise the rate: it takes 1 / rate - 1.",

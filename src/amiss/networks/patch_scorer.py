@@ -82,7 +82,9 @@ class PatchScorer(nn.Module):
         self.inner = inner
         self.foreground = Foreground(shape, size, stride, foreground) if foreground else None
         if foreground:
-            self.register_buffer("background_values", torch.zeros(2))  # score, and value of the map, of what is no foreground
+            self.register_buffer(
+                "background_values", torch.zeros(2)
+            )  # score, and value of the map, of what is no foreground
             self.register_load_state_dict_pre_hook(_without_background)  # type: ignore[no-untyped-call]
         self._size = size
         channels, height, width = shape
