@@ -286,16 +286,19 @@ class Reconstructor(Detector["networks.autoencoder.ReconstructionScorer"]):
         """What the autoencoder minimises; labelled anomalies pass through it beside the normal images."""
         network, images, count = scorer.network, batch.images, len(batch.images)
         given = _both_kinds(self._corrupted(images, batch.generator), batch)
-        gated = network.gate(given)
+        terms = {}
+        if self.gate == "sa" and self.gate_penalty:  # most of a step's time is the map's: once must do
+            assert isinstance(network.gate, networks.gates.SoftAttention)
+            attention_map = network.gate.attention_map(given)
+            gated = given * attention_map
+            terms["gate penalty"] = self.gate_penalty * objectives.gate.map_penalty(attention_map[:count])
+        else:
+            gated = network.gate(given)
         code = network.encoder(gated)
         reconstruction = network.decoder(network.code.held(code, gated))
-        terms = {"reconstruction error": scorer.error(images, reconstruction[:count]).mean()}
+        terms["reconstruction error"] = scorer.error(images, reconstruction[:count]).mean()
         if self.code == "distorter" and self.normal_weight:
             terms["normal error"] = self.normal_weight * scorer.error(images, network.decoder(code)[:count]).mean()
-        if self.gate == "sa" and self.gate_penalty:
-            assert isinstance(network.gate, networks.gates.SoftAttention)
-            attention_map = network.gate.attention_map(given)[:count]
-            terms["gate penalty"] = self.gate_penalty * objectives.gate.map_penalty(attention_map)
         if self.code == "memory" and self.entropy_weight:
             assert isinstance(network.code, networks.codes.MemorisedCode)
             addressing = network.code.memory.addressing(code[:count])
