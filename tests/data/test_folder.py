@@ -75,8 +75,9 @@ def test_mvtec_score_takes_everything_but_masks(mvtec: Path) -> None:
     assert len(collection) == 7
     assert sum(bool(item.anomalous) for item in collection) == 2
     assert not any("ground_truth" in item.name for item in collection)
+    shutil.copytree(mvtec, mvtec.parent / "cable")
     several = folder_collection(mvtec.parent, "score")
-    assert len(several) == 7
+    assert len(several) == 14
     assert {item.anomalous for item in several} == {None}
 
 
@@ -107,7 +108,8 @@ def test_fit_without_a_normal_subfolder_takes_everything(tmp_path: Path) -> None
     collection = folder_collection(tmp_path, "fit")
     assert below(collection, tmp_path) == ["a/x.png", "y.png"]
     assert {item.anomalous for item in collection} == {None}
-    assert collection.notes == ()
+    (note,) = collection.notes
+    assert "all 2 images are learnt from as normal, those in a among them" in note
 
 
 def test_eval_with_one_sort_of_label_says_so(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from amiss.data import Collection, open_images
+from amiss.data.grammar import good_and_bad, in_memory
 from amiss.errors import DataError, MissingDataError, UsageError
 
 
@@ -163,3 +164,47 @@ def test_import_pulls_in_nothing_slow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_lists_of_arrays_and_pictures(folder: Path) -> None:
+    colour, gray = np.zeros((4, 5, 3), np.uint8), np.full((6, 4), 7, np.uint8)
+    turned = Image.new("L", (5, 4))
+    turned.getexif()[0x0112] = 6
+    pictures = open_images([colour, gray, Image.new("LA", (3, 2), (0, 0)), turned, Image.open("parts/good/0.png")])
+    assert [item.name for item in pictures] == [f"images[{i}]" for i in range(5)]
+    assert [item.read().shape for item in pictures] == [(4, 5, 3), (6, 4), (2, 3), (5, 4), (4, 4)]
+    assert [int(item.read().max()) for item in pictures] == [0, 7, 255, 0, 0]
+    assert open_images(Image.new("RGB", (5, 4)))[0].read().shape == (4, 5, 3)
+    with pytest.raises(DataError, match=r"images\[0\] has the shape 2x4x5x3"):
+        open_images([np.zeros((2, 4, 5, 3), np.uint8)])[0].read()
+    with pytest.raises(UsageError, match="cannot be opened from list"):
+        open_images([gray, "parts"])  # type: ignore[arg-type]
+
+
+def test_a_mistake_in_memory_is_no_file_to_leave_out(folder: Path) -> None:
+    assert in_memory([np.zeros((4, 5))])
+    assert in_memory(Image.new("L", (4, 4)))
+    assert in_memory(np.zeros((1, 4, 5)))
+    for source in ("parts", ["parts"], Collection([]), []):
+        assert not in_memory(source)  # type: ignore[arg-type]
+
+
+def test_good_and_bad_name_the_labels(folder: Path) -> None:
+    (folder / "parts" / "crack").rename(folder / "monday")
+    both = good_and_bad(["parts"], ["monday", "stack.npy"])
+    assert [(item.name, item.anomalous, item.kind) for item in both] == [
+        ("parts/good/0.png", False, "good"),
+        ("monday/1.png", True, "monday"),
+        ("stack.npy[0]", True, "stack.npy"),
+        ("stack.npy[1]", True, "stack.npy"),
+    ]
+    with pytest.raises(UsageError, match="--good and --bad"):
+        good_and_bad(["parts"], [])
+
+
+def test_notes_of_one_sort_are_told_once(folder: Path) -> None:
+    for name in ("a", "b", "c"):
+        (folder / name / "good").mkdir(parents=True)
+        Image.new("L", (4, 4)).save(folder / name / "good" / "0.png")
+    (note,) = open_images(["a", "b", "c"], "fit").notes
+    assert note == "only the normal images in good of a are used (and 2 more notes like this one)"

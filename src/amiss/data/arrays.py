@@ -15,9 +15,10 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from amiss.data.collection import Collection, Item, Pixels
-from amiss.data.decode import check_dtype, check_pixels
+from amiss.data.decode import check_dtype, check_pixels, picture_pixels
 from amiss.errors import DataError
 
 #: Endings of the array files that `load_array_file` reads, in lower case.
@@ -66,6 +67,26 @@ def array_collection(
         for i in range(len(array))
     ]
     return Collection(items, title)
+
+
+def picture_collection(pictures: Sequence[NDArray[Any] | Image.Image], title: str) -> Collection:
+    """Images held in memory one by one, of any sizes; item `i` is named `title[i]`.
+
+    Args:
+        pictures: arrays (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), see `amiss.data.decode.check_pixels`, or pictures of
+            Pillow's.
+        title: what the collection is called.
+
+    >>> picture_collection([Image.new("L", (5, 4))], "x")[0].read().shape
+    (4, 5)
+    """
+    return Collection(
+        [Item(name := f"{title}[{i}]", partial(_read_picture, each, name)) for i, each in enumerate(pictures)], title
+    )
+
+
+def _read_picture(picture: NDArray[Any] | Image.Image, name: str) -> Pixels:
+    return check_pixels(picture, name) if isinstance(picture, np.ndarray) else picture_pixels(picture, name)
 
 
 def _holds_videos(array: NDArray[Any]) -> bool:

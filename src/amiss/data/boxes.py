@@ -13,7 +13,7 @@ from typing import NamedTuple
 from amiss.data.collection import Collection, Item, Pixels
 from amiss.data.decode import is_image_name, read_image
 from amiss.data.folder import Purpose
-from amiss.data.labels import NORMAL_FOLDERS, NORMAL_KIND, read_table
+from amiss.data.labels import NORMAL_KIND, is_normal_name, read_table
 from amiss.errors import DataError, UsageError
 
 #: How many times the width and the height of its box a crop has. The oversize one is from Lee 2021, section 4.5.
@@ -86,7 +86,7 @@ def boxes_collection(
     rows = list(read_table(table, ("file", *Box._fields)))
     if not rows:
         raise DataError(f"{name} lists no boxes; write one a line: file,x,y,width,height")
-    kinds_tell = any(row.get("kind", "").lower() in NORMAL_FOLDERS for _, row in rows)
+    kinds_tell = any(is_normal_name(row.get("kind", "")) for _, row in rows)
     prefix = os.path.join(root, "").replace(os.sep, "/")
     there: set[str] = set()
     groups = {row["file"]: row["group"] for _, row in reversed(rows) if row.get("group")}  # one for all its crops
@@ -99,12 +99,12 @@ def boxes_collection(
         kind = row.get("kind", "")
         anomalous = _label(row, where)
         if anomalous is None and kind and kinds_tell:
-            anomalous = kind.lower() not in NORMAL_FOLDERS
+            anomalous = not is_normal_name(kind)
         items.append(
             Item(
                 f"{file}#{number}",
                 partial(_read_crop, file, _box(row, where), crop, where),
-                kind=NORMAL_KIND if kind.lower() in NORMAL_FOLDERS else kind or None,
+                kind=NORMAL_KIND if is_normal_name(kind) else kind or None,
                 anomalous=anomalous,
                 group=groups.get(row["file"]) or file,
             )
@@ -154,7 +154,7 @@ def _label(row: dict[str, str], where: str) -> bool | None:
         raise DataError(f"{where}: anomalous is {text!r}; write true, false, 1 or 0")
     anomalous = _LABELS[text.lower()]
     kind = row.get("kind", "")
-    if anomalous and kind.lower() in NORMAL_FOLDERS:
+    if anomalous and is_normal_name(kind):
         raise DataError(f"{where}: the kind {kind!r} is normal, but anomalous is {text!r}; mend one of them")
     return anomalous
 

@@ -59,6 +59,20 @@ def decode_image(data: bytes, name: str) -> Pixels:
     return _decode(BytesIO(data), name)
 
 
+def picture_pixels(image: Image.Image, name: str) -> Pixels:
+    """Like `read_image`, for a picture that Pillow holds; its EXIF orientation is applied, too.
+
+    Raises:
+        DataError: it cannot be decoded, or holds numbers that are not in range; `name` is what the error calls it.
+    """
+    try:
+        return _to_pixels(ImageOps.exif_transpose(image), name)
+    except DataError:
+        raise
+    except Exception as error:  # a file that is decoded only now
+        raise DataError(f"{name} cannot be decoded ({error}); save it anew") from error
+
+
 def check_pixels(array: NDArray[Any], name: str) -> Pixels:
     """Bring one image given as an array into the form that `read_image` returns.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -17,11 +18,39 @@ from amiss.data.clips import video_of
 from amiss.data.collection import Collection, Item, LazyItems
 from amiss.errors import DataError
 
-#: Names of the folders (and kinds) that hold normal images; their case does not matter.
-NORMAL_FOLDERS = ("good", "normal", "free")
+#: Names of the folders (and kinds) that hold normal images; case, hyphens and spaces do not matter.
+NORMAL_FOLDERS = ("good", "normal", "free", "ok")
+_NORMAL_TOO = frozenset({"okay", "pass", "passed", "io", "defect_free", "no_defect", "no_defects", "non_defective"})
+#: Words that speak of anomalies, wherever they stand in a folder's name.
+_ANOMALOUS = frozenset({
+    "ko", "ng", "nok", "nio", "notok", "not", "bad", "fail", "failed", "reject", "rejected", "rejects", "faulty",
+    "fault", "faults", "abnormal", "anomaly", "anomalies", "anomalous", "outlier", "outliers", "defect", "defects",
+    "defective", "damage", "damaged", "broken", "crack", "cracks", "cracked", "scratch", "scratches", "scratched",
+    "dent", "dents", "dented", "hole", "holes", "blowhole", "stain", "stains", "stained", "rust", "contamination",
+    "contaminated",
+})  # fmt: skip
 
 #: The kind that normal images have in every collection made from a folder.
 NORMAL_KIND = "good"
+
+
+def is_normal_name(name: str) -> bool:
+    """Whether a folder, or kind, of this name holds normal images.
+
+    >>> is_normal_name("OK"), is_normal_name("defect-free"), is_normal_name("ok?")
+    (True, True, False)
+    """
+    plain = re.sub(r"[\s-]+", "_", name.strip()).casefold()
+    return plain in NORMAL_FOLDERS or plain in _NORMAL_TOO
+
+
+def sounds_anomalous(name: str) -> bool:
+    """Whether a word in the name of a folder speaks of anomalies.
+
+    >>> sounds_anomalous("NG"), sounds_anomalous("large_crack"), sounds_anomalous("defect-free"), sounds_anomalous("a")
+    (True, True, False, False)
+    """
+    return not is_normal_name(name) and not _ANOMALOUS.isdisjoint(re.split(r"[^a-z]+", name.casefold()))
 
 
 class GroupRow(NamedTuple):
@@ -76,7 +105,7 @@ def read_events(path: str | os.PathLike[str]) -> list[Stretch]:
         start, end, kind = int(row["start"]), int(row["end"]), row.get("kind") or None
         if start > end:
             raise DataError(f"{where}: start {start} comes after end {end}; give the first frame, then the last")
-        if kind and kind.lower() in NORMAL_FOLDERS:
+        if kind and is_normal_name(kind):
             raise DataError(f"{where}: the kind {kind!r} means normal, but the table lists anomalies; name another")
         video = row["video"].replace("\\", "/").removeprefix("./").rstrip("/") or "."
         found.append(Stretch(video, start, end, kind, where))

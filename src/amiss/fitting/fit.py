@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .. import training
 from ..data import Collection, Images
+from ..data.grammar import in_memory
 from ..data.inputs import stacked_inputs
 from ..data.stack import Stack
 from ..engines import batch_size
@@ -49,7 +50,7 @@ def fit(
     """Learn what normal images look like; see `amiss.detectors.detector.Detector.fit`, which passes all of it on."""
     _check(recipe, anomalies, validation)
     collection = open_normal(x)
-    strict = isinstance(x, np.ndarray)
+    strict = in_memory(x)
     context = prepare(recipe, collection, anomalies, validation, work_dir, resume, progress, strict)
     context, discarded = without_strangest(recipe, context)
     trained = recipe.train_across(context) if context.folds else recipe.train(context)

@@ -18,6 +18,7 @@ from .. import engines, explain, export, training
 from ..calibration import Decision, MapScale, Region, find_regions, largest_of_groups
 from ..data import Images, Item, open_images
 from ..data.clips import Clips
+from ..data.grammar import in_memory
 from ..data.inputs import streamed_inputs
 from ..data.preprocessing import Preprocessing, to_float
 from ..data.stack import Prepared
@@ -171,7 +172,7 @@ class FittedModel:
     def _told(self, x: Images, progress: Progress) -> Iterator[Row]:
         collection = open_images(x, "score")
         for done, row in enumerate(self.rows(collection), start=1):
-            if row.error is not None and isinstance(x, np.ndarray):
+            if row.error is not None and in_memory(x):
                 raise DataError(row.error)
             progress("score", done, len(collection), "")
             yield row
