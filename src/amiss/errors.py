@@ -22,6 +22,10 @@ class DataError(AmissError, ValueError):
     """Images that cannot be read, or that do not fit what is asked of them."""
 
 
+class MaskShapeError(DataError):
+    """A mask whose shape says that it belongs to another image."""
+
+
 class MissingDataError(DataError, FileNotFoundError):
     """A known data set is neither on disk nor could it be fetched; the message says where to put it."""
 

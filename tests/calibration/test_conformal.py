@@ -311,3 +311,12 @@ def test_plain_values_are_what_the_decision_says() -> None:
         assert found[name] == getattr(decision, name)
     assert found["upper_rate"] == decision.upper_rate(found["confidence"])
     assert Decision(normals(40), 0.1, groups=30).to_dict()["upper_rate"] is None
+
+
+def test_the_chance_of_false_alarms_is_that_of_a_beta_binomial() -> None:
+    for n, alpha, flagged, of in ((99, 0.01, 3, 50), (150, 0.1, 20, 80), (20, 0.01, 1, 7), (999, 0.05, 70, 900)):
+        decision = Decision(np.arange(n, dtype=np.float32), alpha)
+        k = decision.rank
+        expected = stats.betabinom(of, k, n + 1 - k).sf(flagged - 1)
+        assert decision.chance(flagged, of) == pytest.approx(expected, rel=1e-6)
+    assert Decision(np.arange(9, dtype=np.float32), 0.1, groups=3).chance(1, 1) is None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -403,6 +403,7 @@ NAMES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(NAMES, st.booleans())
 def test_masks_and_images_are_kept_apart(names: list[str], like_masks: bool) -> None:
     found = find_masks(names, lambda name: like_masks)

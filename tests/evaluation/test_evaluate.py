@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from amiss.calibration import Decision
 from amiss.data import Collection, Item, open_images
 from amiss.data.arrays import array_collection
 from amiss.errors import DataError, NotFittedError
+from amiss.evaluation.doubts import doubts
 from amiss.evaluation.evaluate import evaluate_model
-from amiss.metrics import Ranking
+from amiss.metrics import Ranking, evaluate
 from amiss.model import FittedModel
 from amiss.testing import fitted, task
 
@@ -167,7 +169,8 @@ def test_kinds_have_their_own_figures(model: FittedModel) -> None:
     for kind, found in metrics["kinds"].items():
         keep = np.array([name in ("good", kind) for name in kinds])
         assert found["auroc"]["value"] == pytest.approx(float(Ranking(scores[keep], labels[keep]).auroc()))
-        assert set(found) == {*MEASURES, "false_alarm_rate"}
+        assert set(found) == {*MEASURES, "false_alarm_rate", "n_anomalous"}
+        assert found["n_anomalous"] == sum(name == kind for name in kinds)
         assert found["false_alarm_rate"] == metrics["false_alarm_rate"]
 
 
@@ -361,3 +364,102 @@ def test_maps_are_measured_against_masks(tmp_path: Path) -> None:
     metrics = measured(fitted(amiss.KNN).model_, tmp_path / "test")
     assert metrics["localisation"] is not None
     assert any("003" in note and "mask" in note for note in metrics["notes"])
+
+
+@pytest.fixture
+def masked(tmp_path: Path) -> Path:
+    """Twelve normal images and fifteen with a spot, of 16 x 16 pixels, with the mask of each."""
+    images = task().unseen[:27].copy()
+    images[12:, 4:8, 6:10] = 255 - images[12:, 4:8, 6:10]
+    save_pictures(tmp_path / "test" / "good", images[:12])
+    save_pictures(tmp_path / "test" / "spot", images[12:])
+    mask = np.zeros((16, 16), dtype=np.uint8)
+    mask[4:8, 6:10] = 255
+    save_pictures(tmp_path / "ground_truth" / "spot", np.stack([mask] * 15))
+    return tmp_path
+
+
+def test_figures_say_on_how_many_images_they_rest(masked: Path) -> None:
+    model = fitted(amiss.KNN).model_
+    places = measured(model, masked)["localisation"]
+    assert (places["n_normal"], places["n_anomalous"], places["n_without_mask"]) == (12, 15, 0)
+    for index in range(10):
+        (masked / "ground_truth" / "spot" / f"{index:03}.png").unlink()
+    metrics = measured(model, masked)
+    assert (metrics["localisation"]["n_anomalous"], metrics["localisation"]["n_without_mask"]) == (5, 10)
+    (note,) = [note for note in metrics["notes"] if "mask" in note]
+    assert "10 of 15 anomalies have no mask that can be read" in note
+    assert "the other 5" in note
+
+
+@pytest.mark.parametrize("shape", [(16, 24), (24, 16)])
+def test_a_mask_of_another_shape_names_both(masked: Path, shape: tuple[int, int]) -> None:
+    """Stretched to fit, it would measure other places than it means."""
+    path = masked / "ground_truth" / "spot" / "007.png"
+    Image.fromarray(np.zeros(shape, np.uint8)).save(path)
+    with pytest.raises(DataError, match=r"spot/007\.png is .* and .*test/spot/007\.png is 16 wide and 16 high"):
+        measured(fitted(amiss.KNN).model_, masked)
+    images = open_images(masked, "eval")
+    with pytest.raises(DataError, match="cannot be its mask"):  # images in memory have no file to look at before
+        measured(fitted(amiss.KNN).model_, Collection([replace(item, name=f"{i}") for i, item in enumerate(images)]))
+
+
+def test_a_mask_of_another_size_is_scaled(masked: Path) -> None:
+    before = measured(fitted(amiss.KNN).model_, masked)["localisation"]
+    for path in (masked / "ground_truth" / "spot").iterdir():
+        large = Image.open(path).resize((48, 48), Image.Resampling.NEAREST)
+        large.save(path)
+    assert measured(fitted(amiss.KNN).model_, masked)["localisation"] == before
+
+
+def test_masks_that_mark_nothing_are_told(masked: Path) -> None:
+    for index in (3, 4):
+        Image.new("L", (16, 16)).save(masked / "ground_truth" / "spot" / f"{index:03}.png")
+    notes = measured(fitted(amiss.KNN).model_, masked)["notes"]
+    assert any("masks of 2 of 15 anomalies mark nothing" in note for note in notes)
+
+
+# -- figures that cannot be chance -------------------------------------------------------------------------------------
+
+
+def test_swapped_labels_are_told_in_words(model: FittedModel) -> None:
+    assert measured(model, digits())["warnings"] == []
+    swapped = array_collection(task().unseen, "swapped", labels=(~task().anomalous).tolist())
+    warnings = measured(model, swapped)["warnings"]
+    assert any("labels swapped" in sentence for sentence in warnings)
+    assert any("normal images are flagged" in sentence for sentence in warnings)
+
+
+def test_a_kind_that_looks_more_normal_than_normal_is_told(model: FittedModel) -> None:
+    """Half of the anomalies are among the most normal images."""
+    scores = model.score(task().unseen).scores
+    order = np.argsort(scores)
+    labels = np.zeros(len(order), dtype=bool)
+    labels[order[:30]] = labels[order[-60:]] = True
+    kinds = np.where(np.isin(np.arange(len(order)), order[:30]), "calm", "odd").tolist()
+    warnings = measured(model, array_collection(task().unseen, "some", labels=labels.tolist(), kinds=kinds))["warnings"]
+    assert any("of the kind calm (AUROC 0.000) score lower" in sentence for sentence in warnings)
+
+
+def test_what_chance_does_is_not_told() -> None:
+    """Of honest normal scores, in evaluations of 60 images, less than one of a hundred is called wrong."""
+    rng = np.random.default_rng(0)
+    told = 0
+    for _ in range(300):
+        scores = rng.normal(size=150 + 60).astype(np.float32)
+        decision = Decision(scores[:150], 0.02)
+        flags = np.append(decision.is_anomaly(scores[150:]), [True] * 10)
+        labels = np.arange(70) >= 60
+        tests = np.append(scores[150:], np.full(10, 9, np.float32))
+        metrics = evaluate(tests, flags, labels, promised=0.02, repeats=1)
+        told += bool(doubts(decision, metrics, flags, labels, ["x"] * 70, range(70)))
+    assert told <= 3
+    flags[:12] = True
+    (sentence,) = doubts(
+        decision, evaluate(tests, flags, labels, promised=0.02, repeats=1), flags, labels, ["x"] * 70, range(70)
+    )
+    assert "where 2 % was promised" in sentence
+    assert doubts(replace(decision, groups=3), metrics, flags, labels, ["x"] * 70, range(70)) == []
+    assert not doubts(decision, metrics, flags, labels, ["x"] * 70, [0] * 60 + list(range(1, 11))), (
+        "one group is one case"
+    )

@@ -29,7 +29,7 @@ def test_keys_are_as_documented() -> None:
     for entry in (metrics, *metrics["kinds"].values()):
         assert all(set(entry[name]) == {"value", "low", "high"} for name in MEASURES)
         assert set(entry["false_alarm_rate"]) == {"promised", "achieved", "low", "high"}
-    assert all(set(entry) == {*MEASURES, "false_alarm_rate"} for entry in metrics["kinds"].values())
+    assert all(set(entry) == {*MEASURES, "false_alarm_rate", "n_anomalous"} for entry in metrics["kinds"].values())
     json.dumps(metrics, allow_nan=False)
 
 
@@ -72,7 +72,7 @@ def test_a_kind_is_measured_as_if_there_were_no_other(grouped: bool) -> None:
         repeats=60,
     )
     assert alone["n_anomalous"] < metrics["n_anomalous"]
-    assert metrics["kinds"]["dent"] == {name: alone[name] for name in (*MEASURES, "false_alarm_rate")}
+    assert metrics["kinds"]["dent"] == {name: alone[name] for name in (*MEASURES, "false_alarm_rate", "n_anomalous")}
 
 
 def test_groups_widen_intervals() -> None:

@@ -205,6 +205,33 @@ class Decision:
             return None
         return _beta_quantile(confidence, self.rank, self.n)
 
+    def chance(self, flagged: int, of: int) -> float | None:
+        """How likely it is that at least so many of so many new normal images (or groups, where decided by group) are
+        flagged, if they are exchangeable with the calibration ones.
+
+        The long-run rate of this threshold is itself drawn (see `upper_rate`), so the number has a beta-binomial
+        distribution: a binomial one around the promise would call calibration sets wrong that only came out low.
+
+        Args:
+            flagged: of them, in [0, of].
+            of: number of independent new images.
+
+        Returns:
+            In [0, 1]; None where related images are decided one by one. Nearly so where scores are `crossed`.
+
+        >>> decision = Decision(np.arange(99, dtype=np.float32), 0.01)
+        >>> decision.chance(0, 50), round(decision.chance(1, 1), 4), decision.chance(20, 100) < 1e-6
+        (1.0, 0.01, True)
+        """
+        if self.groups is not None and not self.by_group:
+            return None
+        k, rest = self.rank, self.n + 1 - self.rank
+        chances = [
+            math.exp(_log_choose(of, number) + _log_beta(number + k, of - number + rest) - _log_beta(k, rest))
+            for number in range(flagged, of + 1)
+        ]
+        return min(1.0, math.fsum(chances)) if flagged > 0 else 1.0
+
     def p_values(self, scores: ArrayLike) -> NDArray[np.float64]:
         """(m,) float64 p-values of scores (m,), see `p_values`; raises `DataError` for non-finite scores.
 
@@ -310,6 +337,14 @@ class Decision:
             f"{self.images_needed}; the lowest that can be promised is {_percent(self.attainable_rate)}, by flagging "
             "what scores above all of them."
         )
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
 
 
 def _beta_quantile(probability: float, k: int, n: int) -> float:

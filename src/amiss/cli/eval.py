@@ -123,7 +123,9 @@ def evaluate(
 def _print_explanations(people: Any, rows: list[dict[str, Any]], gives_map: bool) -> None:
     count = rows[0]["images"]
     what = "1 anomaly" if count == 1 else f"{count} anomalies"
-    people.print(f"\nExplanations of {what}; what the columns mean: docs/explanations.md")
+    masked = rows[0]["with_masks"]
+    against = f", {masked} of them with a mask" if masked else ""
+    people.print(f"\nExplanations of {what}{against}; what the columns mean: docs/explanations.md")
     if rows[0]["unreadable"]:
         people.print(f"[yellow]note[/]  {rows[0]['unreadable']} could not be read, and were left out")
     for measures in (_AGAINST_MASKS, _AGAINST_MODEL):
@@ -181,16 +183,20 @@ def _events(metrics: dict[str, Any]) -> str:
 def _kinds_table(kinds: dict[str, Any]) -> Any:
     table = rich.table.Table(box=None, pad_edge=False)
     table.add_column("kind")
-    for column in ("AUROC", "95 % interval", "recall"):
+    for column in ("images", "AUROC", "95 % interval", "recall"):
         table.add_column(column, justify="right")
     for kind, measured in kinds.items():
         auroc, recall = measured["auroc"], measured["recall"]
         interval = f"{number(auroc['low'])} – {number(auroc['high'])}"
-        table.add_row(plain(kind), number(auroc["value"]), interval, number(recall["value"]))
+        table.add_row(
+            plain(kind), str(measured["n_anomalous"]), number(auroc["value"]), interval, number(recall["value"])
+        )
     return table
 
 
 def _print_table(people: Any, metrics: dict[str, Any], decision: Decision) -> None:
+    for sentence in metrics["warnings"]:
+        people.print(f"[bold red]warning[/]  {plain(sentence)}")
     for note in metrics["notes"]:
         people.print(f"[yellow]note[/]  {plain(note)}")
     what = "frames" if "videos" in metrics else "images"
@@ -220,7 +226,8 @@ def _print_table(people: Any, metrics: dict[str, Any], decision: Decision) -> No
     if places is not None:
         people.print(
             f"Where the defects are: pixel AUROC {number(places['pixel_auroc'])}, AU-PRO at 30 % "
-            f"{number(places['au_pro'])}, against the masks"
+            f"{number(places['au_pro'])}, against the masks of {places['n_anomalous']} anomalies, and with "
+            f"{places['n_normal']} normal {what}"
         )
     mean = metrics["geometric_mean"]
     people.print(

@@ -21,6 +21,10 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 
 
+#: The EXIF tag that says how a camera was held.
+_ORIENTATION = 0x0112
+
+
 def is_image_name(name: str) -> bool:
     """Whether a file of this name is taken for an image.
 
@@ -57,6 +61,16 @@ def read_image(path: str | os.PathLike[str]) -> Pixels:
 def decode_image(data: bytes, name: str) -> Pixels:
     """Like `read_image`, for the bytes of an image file; `name` is what errors call it."""
     return _decode(BytesIO(data), name)
+
+
+def picture_size(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """(height, width) of an image file as viewers show it, by its head alone; None where it cannot be read."""
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except Exception:  # as in `_decode`: what is wrong is told when it is read
+        return None
 
 
 def picture_pixels(image: Image.Image, name: str) -> Pixels:

@@ -13,7 +13,7 @@ from ..errors import DataError
 from ..progress import Progress
 from .collection import Item
 from .grammar import Images, open_images
-from .masks import read_mask
+from .masks import check_masks, read_mask
 from .preprocessing import Preprocessing
 from .stack import load_stack
 
@@ -82,16 +82,27 @@ def _anomalies(
         raise DataError(f"every anomaly of {collection.title} is also among the normal images; sort them apart")
     digests += [stack.digests[index] for index in keep]
     images: NDArray[Any] = stack.images[keep]
-    return images, np.stack([_mask(stack.items[index], preprocessing, notes) for index in keep])
+    items = [stack.items[index] for index in keep]
+    check_masks(items)
+    unreadable: list[str] = []
+    masks = np.stack([_mask(item, preprocessing, unreadable) for item in items])
+    if unreadable:
+        notes.append(
+            f"{len(unreadable)} masks of anomalies could not be read and were left out; the first: {unreadable[0]}"
+        )
+    missing = sum(item.mask is None for item in items)
+    if 0 < missing < len(items):
+        notes.append(f"{missing} of {len(items)} anomalies have no mask: where they are amiss is not learnt from them")
+    return images, masks
 
 
-def _mask(item: Item, preprocessing: Preprocessing, notes: list[str]) -> NDArray[np.int8]:
+def _mask(item: Item, preprocessing: Preprocessing, unreadable: list[str]) -> NDArray[np.int8]:
     shape = (1, preprocessing.height, preprocessing.width)
     try:
         if item.mask is not None:
             return read_mask(item.mask, preprocessing).astype(np.int8)[None]
     except DataError as error:
-        notes.append(f"the mask of {item.name} was left out: {error}")
+        unreadable.append(str(error))
     return np.full(shape, -1, dtype=np.int8)
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import DataError
-from .collection import Pixels
-from .decode import read_image
+from ..errors import DataError, MaskShapeError
+from .collection import Item, Pixels
+from .decode import picture_size, read_image
 from .preprocessing import Preprocessing
 
 #: A picture of which so few grey levels take up so large a share is a mask, with soft edges perhaps.
@@ -61,7 +62,8 @@ def read_mask(
         name, size: of the image, (height, width) in pixels, where they are known.
 
     Raises:
-        DataError: the file is missing or no picture, or has another shape than the image, so that it cannot be its.
+        DataError: the file is missing or no picture.
+        MaskShapeError: it has another shape than the image, so that it cannot be its.
     """
     full = defect_pixels(path)
     if size is not None:
@@ -78,10 +80,17 @@ def read_mask(
     return mask
 
 
+def check_masks(items: Iterable[Item]) -> None:
+    """Raise `MaskShapeError` for the first mask that cannot belong to its image; what is no file is passed over."""
+    for item in items:
+        if item.mask is not None and (size := picture_size(item.name)) and (shape := picture_size(item.mask)):
+            check_shape(item.mask, shape, item.name, size)
+
+
 def check_shape(path: Path, shape: tuple[int, ...], name: str, size: tuple[int, int]) -> None:
-    """Raise `DataError`, which names both, unless a mask (h, w) has the aspect of its image (h, w), to the pixel."""
+    """Raise `MaskShapeError`, which names both, unless a mask (h, w) has the aspect of its image (h, w)."""
     if abs(shape[0] * size[1] - shape[1] * size[0]) > max(*size, *shape):
-        raise DataError(
+        raise MaskShapeError(
             f"the mask {path} is {shape[1]} wide and {shape[0]} high, and {name} is {size[1]} wide and {size[0]} "
             "high: it cannot be its mask; give one of the same size"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,14 @@ from .. import report
 from ..calibration.thresholds import geometric_mean_threshold
 from ..data import Collection, Images, open_images
 from ..data.clips import video_of
-from ..data.masks import read_mask
+from ..data.masks import check_masks, read_mask
 from ..data.preprocessing import Preprocessing
 from ..environment import versions
-from ..errors import DataError
+from ..errors import DataError, MaskShapeError
 from ..metrics import evaluate, evaluate_videos, false_alarms, localisation
 from ..model import FittedModel, Row
 from ..progress import Progress, silent
+from .doubts import doubts
 
 if TYPE_CHECKING:
     from ..report.collect import ReportCollector
@@ -53,7 +55,7 @@ def evaluate_model(
         progress: told what is done of how much.
 
     Raises:
-        DataError: no labelled normal image, or no labelled anomaly, is left.
+        DataError: no labelled normal image, or no labelled anomaly, is left; or a mask that cannot belong to its image.
     """
     collection = open_images(labelled, "eval")
     known = collection.where(lambda item: item.anomalous is not None)
@@ -65,6 +67,8 @@ def evaluate_model(
             else f"{collection.title} has no labels; put normal images in good/ and anomalies in folders beside it, "
             "or name the normal class of a known set (mnist:test:normal=3)"
         )
+    if model.gives_map:
+        check_masks(known)  # before anything is scored
     fitted_on = model.record.splits.used()
     collector = report.collect.ReportCollector(model, f"Evaluation on {collection.title}") if collect else None
     rows: list[Row] = []
@@ -92,12 +96,13 @@ def evaluate_model(
     scores = np.array([row.score for row in rows], dtype=np.float32)
     flags = np.array([row.is_anomaly for row in rows])
     decision = model.decision
+    kinds, groups = [row.item.kind or "anomalous" for row in rows], _groups(model, rows)
     measured = evaluate(
         scores,
         flags,
         labels,
-        kinds=[row.item.kind or "anomalous" for row in rows],
-        groups=_groups(model, rows),
+        kinds=kinds,
+        groups=groups,
         promised=model.false_alarm_rate,
         repeats=repeats,
         seed=seed,
@@ -116,6 +121,7 @@ def evaluate_model(
         **measured,
         "false_alarm_rate_of_groups": _of_groups(rows, model.false_alarm_rate) if decision.by_group else None,
         "localisation": pixels.measured(),
+        "warnings": doubts(decision, measured, flags, labels, kinds, _units(rows, groups)),
         "geometric_mean": {"threshold": float(threshold), "value": float(mean), "oracle": True},
         "left_out": {
             "unlabelled": len(collection) - len(known),
@@ -124,7 +130,7 @@ def evaluate_model(
         },
         "notes": [
             *_notes(collection, model, len(collection) - len(known), unreadable, used),
-            *pixels.notes,
+            *pixels.notes(),
         ],
     }
     if collector is not None:
@@ -150,6 +156,11 @@ def _groups(model: FittedModel, rows: list[Row]) -> list[str | None] | None:
     if model.clip_length > 1:
         return [video_of(row.item) for row in rows] if len({video_of(row.item) for row in rows}) > 1 else None
     return [row.item.group for row in rows] if any(row.item.group for row in rows) else None
+
+
+def _units(rows: list[Row], groups: list[str | None] | None) -> list[Hashable]:
+    """What is independent of all others: the group of each image, or the image."""
+    return [group or index for index, group in enumerate(groups or [None] * len(rows))]
 
 
 def _of_groups(rows: list[Row], promised: float) -> dict[str, Any]:
@@ -178,7 +189,8 @@ class _Pixels:
         self._wanted = versions.have("scipy") and any(item.mask is not None for item in known)
         self._maps: list[NDArray[np.float32]] = []
         self._masks: list[NDArray[np.bool_]] = []
-        self.notes: list[str] = []
+        self._without: list[str] = []
+        self._normal = 0
 
     def add(self, row: Row) -> None:
         if not self._wanted or row.map is None:
@@ -188,19 +200,40 @@ class _Pixels:
             try:
                 if row.item.mask is None:
                     raise DataError(f"{row.item.name} has no mask")
-                mask = read_mask(row.item.mask, self._preprocessing)
+                mask = read_mask(row.item.mask, self._preprocessing, row.item.name, row.size)
+            except MaskShapeError:
+                raise
             except DataError as error:
-                if not self.notes:
-                    self.notes.append(f"pixels are measured without the anomalies that have no readable mask: {error}")
+                self._without.append(str(error))
                 return
+        self._normal += not row.item.anomalous
         self._maps.append(row.map)
         self._masks.append(mask)
 
-    def measured(self) -> dict[str, float] | None:
-        """Pixel AUROC and AU-PRO; None without maps or masks."""
+    def measured(self) -> dict[str, float | int] | None:
+        """Pixel AUROC and AU-PRO, and on how many images they rest; None without maps or masks."""
         if not any(mask.any() for mask in self._masks):
             return None
-        return localisation(self._maps, self._masks)
+        return {
+            **localisation(self._maps, self._masks),
+            "n_normal": self._normal,
+            "n_anomalous": len(self._masks) - self._normal,
+            "n_without_mask": len(self._without),
+        }
+
+    def notes(self) -> list[str]:
+        """About what is missing or marks nothing."""
+        anomalies = len(self._masks) - self._normal
+        empty = anomalies - sum(mask.any() for mask in self._masks)
+        notes = []
+        if self._without:
+            notes.append(
+                f"{len(self._without)} of {anomalies + len(self._without)} anomalies have no mask that can be read, so "
+                f"pixels are measured on the other {anomalies}; the first: {self._without[0]}"
+            )
+        if empty:
+            notes.append(f"the masks of {empty} of {anomalies} anomalies mark nothing; their pixels count as normal")
+        return notes
 
 
 def _require_both(rows: list[Row], collection: Collection, used: int) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import Collection, Item
+from ..data import Collection
 from ..data.masks import read_mask
 from ..data.preprocessing import to_float
+from ..data.stack import Prepared
 from ..environment import versions
-from ..errors import DataError, UsageError
+from ..errors import DataError, MaskShapeError, UsageError
 from ..lazy import torch
 from ..metrics.explanations import agreement_with_masks, area_above, rank_correlation
 from ..progress import Progress, silent
@@ -79,7 +80,7 @@ def measure_explanations(
 
     Raises:
         UsageError: an explainer does not exist or does not suit the model.
-        DataError: no labelled anomaly can be read.
+        DataError: no labelled anomaly can be read, or a mask has another shape than its image.
     """
     found = [_Found(explainer) for explainer in suitable_explainers(model, names, seed)]
     anomalies = np.flatnonzero([item.anomalous is True for item in collection])
@@ -102,7 +103,7 @@ def measure_explanations(
             continue
         image = to_float(prepared.image)
         noisy = (image + _NOISE * rng.standard_normal(image.shape)).clip(0, 1).astype(np.float32)
-        masks.append(_mask(prepared.item, model))
+        masks.append(_mask(prepared, model))
         for done, each in enumerate(found, start=(len(masks) - 1) * len(found) + 1):
             _explain(each, model, shuffled, image, noisy, repeated=len(masks) <= _REPEATED)
             progress("explain", done, total, "")
@@ -176,11 +177,14 @@ def _shuffled(model: Explainable, seed: int) -> Explainable | None:
     return model.with_scorer(scorer)
 
 
-def _mask(item: Item, model: Explainable) -> NDArray[np.bool_] | None:
+def _mask(prepared: Prepared, model: Explainable) -> NDArray[np.bool_] | None:
+    item = prepared.item
     if item.mask is None:
         return None
     try:
-        mask = read_mask(item.mask, model.preprocessing)
+        mask = read_mask(item.mask, model.preprocessing, item.name, prepared.size)
+    except MaskShapeError:
+        raise
     except DataError:
         return None
     return mask if mask.any() else None

@@ -28,12 +28,18 @@ from .discard import without_strangest
 from .prepare import digest_of, open_normal, prepare
 
 if TYPE_CHECKING:
-    from ..recipe.context import FitContext, Trained
+    from ..recipe.context import FitContext
+    from ..training.record import TrainingRecord
 
 #: Normal images that a model file holds for explanations.
 _REFERENCES = 16
 #: Saving needs the last three; they must not be missed after hours of training.
 NEEDS = ("torch", "lightning_fabric", "onnx", "onnxscript", "safetensors")
+_ALIKE = (
+    "the scores of normal images differ by less than half a grey level in the images would change them, as if these "
+    "were all alike: the threshold stands above that, and no rate can be told from them; give images that differ as "
+    "parts do"
+)
 _LEARNERS = "try the method adnl, or an autoencoder with negative=bounded"
 
 
@@ -63,19 +69,20 @@ def fit(
         calibration = calibrate(scorer, inputs, size, *deciding)
     else:
         calibration = calibrated_by(trained.calibration, scorer, inputs[:size], *deciding)
+    warned = [*trained.warnings, *([] if calibration.floor is None else [_ALIKE])]
     model = FittedModel(
         method=recipe.facts(),
         settings=recipe.settings_as_text(),
         preprocessing=context.preprocessing,
         calibration=calibration,
         false_alarm_rate=recipe.false_alarm_rate,
-        record=_record(collection, context, discarded, trained),
+        record=_record(collection, context, discarded, trained.record, warned),
         reference=stack.images[splits.train[:_REFERENCES]],
         scorer=scorer,
         backbone=None if context.backbone is None else context.backbone.backbone.graph,
         device=recipe.device,
     )
-    for sentence in trained.warnings:
+    for sentence in warned:
         warnings.warn(sentence, DegenerateTrainingWarning, stacklevel=3)
     return model
 
@@ -91,9 +98,15 @@ def _check(recipe: Recipe[Any], anomalies: Images | None, validation: Images | N
     training.choose.training_device(recipe.device)
 
 
-def _record(collection: Collection, context: FitContext, discarded: NDArray[np.int64], trained: Trained) -> Record:
+def _record(
+    collection: Collection,
+    context: FitContext,
+    discarded: NDArray[np.int64],
+    trained: TrainingRecord,
+    warned: Sequence[str],
+) -> Record:
     stack, splits, labelled = context.stack, context.splits, context.labelled
-    notes = [*collection.notes, *labelled.notes, *trained.warnings]
+    notes = [*collection.notes, *labelled.notes, *warned]
     if stack.unreadable:
         name, reason = stack.unreadable[0]
         notes.append(f"{len(stack.unreadable)} unreadable file(s) were left out; the first, {name}: {reason}")
@@ -119,7 +132,7 @@ def _record(collection: Collection, context: FitContext, discarded: NDArray[np.i
     )
     return Record(
         splits=facts,
-        training=trained.record,
+        training=trained,
         notes=notes,
         fitted_on=datetime.date.today().isoformat(),
         versions=versions.installed(),

@@ -41,8 +41,8 @@ def evaluate(
         `auroc`, `aupr`, `eer`, `f1`, `precision`, `recall` and `best_f1` (an oracle), each `value`, `low` and `high`
         with a 95 % bootstrap interval; `false_alarm_rate` with `promised`, `achieved` (share of the normal images that
         are flagged), `low` and `high` (its 95 % Wilson interval, which takes images for independent); `kinds`, the same
-        measures of each kind's anomalies against all normal images, by name; `n_normal` and `n_anomalous`. What does
-        not exist, such as the AUROC of a single class, is None.
+        measures of each kind's anomalies against all normal images, by name; `n_normal` and, also of each kind,
+        `n_anomalous`. What does not exist, such as the AUROC of a single class, is None.
 
     Raises:
         DataError: no images, non-finite scores, or lengths that do not fit.
@@ -66,6 +66,7 @@ def evaluate(
         return {
             **_intervals(values[where], flagged[where], anomalous[where], chosen, repeats, seed),
             "false_alarm_rate": false_alarms(flagged[~anomalous], promised),
+            "n_anomalous": int((where & anomalous).sum()),
         }
 
     names = [kind if bad else None for kind, bad in zip(kinds or [], anomalous, strict=False)]
@@ -76,7 +77,6 @@ def evaluate(
             for kind in sorted({name for name in names if name is not None})
         },
         "n_normal": int((~anomalous).sum()),
-        "n_anomalous": int(anomalous.sum()),
     }
 
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+#: Inputs that tell what rounding does to scores.
+_LOOKED_AT = 8
+
+
 @dataclass(frozen=True, eq=False)
 class Calibration:
     """What held-out normal images tell.
@@ -32,12 +36,14 @@ class Calibration:
         precision: the fastest that keeps the scores.
         inputs: the images, or clips, themselves (n, ...), as long as some engine may still have to be calibrated; they
             are no part of the model file.
+        floor: what all scores were raised to, where they differed by rounding alone; else None.
     """
 
     scores: Mapping[str, NDArray[np.float32]]
     map_scale: MapScale | None
     precision: PrecisionChoice
     inputs: NDArray[Any] | Clips | None = None
+    floor: float | None = None
 
     def of(self, engine: str) -> NDArray[np.float32]:
         """The scores on an engine; those of torch in float32 where it has none of its own."""
@@ -47,6 +53,7 @@ class Calibration:
         """With scores of another engine; the inputs must still be there."""
         assert self.inputs is not None
         scores = run_batches(engine, self.inputs, batch_size).scores
+        scores = scores if self.floor is None else np.maximum(scores, np.float32(self.floor))
         return replace(self, scores={**self.scores, engine.name: scores})
 
 
@@ -75,6 +82,10 @@ def calibrated_by(
 ) -> Calibration:
     """What outputs of normal images tell, wherever they come from; they stand for every engine.
 
+    Where the scores differ by less than half a grey level in the images changes them, as those of images that are all
+    alike do, their order is rounding, and a threshold between them would flag images that were learnt from: they are
+    all raised above the largest, by that much.
+
     Args:
         output: of the normal images, in float32.
         scorer: maps inputs to `score` and perhaps `map`.
@@ -85,4 +96,17 @@ def calibrated_by(
     scale = None if output.maps is None else MapScale.of(output.maps, false_alarm_rate)
     chosen = engines.torch_engine.choose_precision(scorer, to_float(trial), output.scores, device)
     precision = PrecisionChoice(machine=versions.machine(), precision=chosen)
-    return Calibration({"torch": output.scores}, scale, precision)
+    change = _rounding(engines.torch_engine.TorchEngine(scorer, "float32", device), trial[:_LOOKED_AT])
+    if np.ptp(output.scores) > change or change == 0:
+        return Calibration({"torch": output.scores}, scale, precision)
+    floor = np.float32(output.scores.max() + change)
+    return Calibration({"torch": np.full_like(output.scores, floor)}, scale, precision, floor=float(floor))
+
+
+def _rounding(engine: Engine, inputs: NDArray[Any]) -> float:
+    """How much the scores of some inputs change at most, when each value changes by up to half a level of the files."""
+    levels = 255 if inputs.dtype == np.uint8 else 65535
+    images = to_float(inputs)
+    dither = np.random.default_rng(0).uniform(-0.5, 0.5, images.shape) / levels
+    changed = np.clip(images + dither, 0, 1).astype(np.float32)
+    return float(np.abs(engine.run(changed).scores - engine.run(images).scores).max())

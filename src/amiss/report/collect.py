@@ -155,7 +155,8 @@ class ReportCollector:
         )
 
     def _summary(self) -> list[str]:
-        lines = list((self._metrics or {}).get("notes", []))
+        metrics = self._metrics or {}
+        lines = [*metrics.get("warnings", []), *metrics.get("notes", [])]
         if self._error_count > len(self._errors):
             lines.append(f"{self._error_count} files could not be read; the first {_LISTED_ERRORS} are listed.")
         if not self._model.gives_map:
