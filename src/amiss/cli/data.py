@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -12,6 +13,8 @@ from ..lazy import rich
 from .console import Json, console, print_json, progress_bar
 
 ORDER = 8
+#: Splits and classes that are listed; more would hide the others.
+_LISTED = 10
 _HELP = """Known data sets: which are here, and how to get the others."""
 _LIST = """List the known data sets and where each was found.
 
@@ -50,9 +53,14 @@ def list_(json_: Json = False) -> None:
     for column in ("name", "splits", "classes", "where"):
         table.add_column(column, overflow="fold")
     for known in sets:
-        table.add_row(known.name, ", ".join(known.splits), ", ".join(known.classes), rich.markup.escape(known.status()))
+        table.add_row(known.name, _few(known.splits), _few(known.classes), rich.markup.escape(known.status()))
     console().print(table)
     console().print("Use one:  amiss fit fashion-mnist:train:normal=3 --out dress.amiss")
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first of many names, and how many more there are."""
+    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
 
 
 def get(name: Annotated[str, typer.Argument(help="Name of the data set.")], json_: Json = False) -> None:

@@ -7,7 +7,8 @@ import re
 import sys
 import zlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -15,6 +16,7 @@ from typing import ClassVar
 from amiss.data.arrays import array_collection, read_idx
 from amiss.data.collection import Collection, Item
 from amiss.data.decode import is_image_name, read_image
+from amiss.data.folder import folder_collection
 from amiss.data.locate import Progress, cache_folder, checksum, fetch, find
 from amiss.errors import DataError, MissingDataError, UsageError
 
@@ -165,6 +167,40 @@ class IdxSet(KnownSet):
         return array_collection(
             images, f"{self.name}:{split}", kinds=[self.classes[label] for label in labels.tolist()]
         )
+
+
+class FolderSet(KnownSet):
+    """A set whose categories are folders, each divided into folders that are read as any folder is.
+
+    A split is `CATEGORY-PART`, such as `bottle-test`. What is normal is told by folders, or by masks that mark nothing;
+    then every anomaly has the kind `defect`.
+
+    Attributes:
+        categories: names of the folders; ("",) where there is but one, the set's own.
+        parts: of each part of a category, where it lies in it.
+    """
+
+    categories: ClassVar[tuple[str, ...]]
+    parts: ClassVar[Mapping[str, str]] = {"train": "train", "test": "test"}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.files = cls.categories if any(cls.categories) else tuple(cls.parts.values())
+        cls.splits = tuple(f"{category}-{part}".lstrip("-") for category in cls.categories for part in cls.parts)
+
+    def locate(self) -> Path | None:
+        """The folder that holds any of the categories, or None: nobody needs all of them."""
+        found = (find(self.folders, (file,)) for file in self.files)
+        return next((folder for folder in found if folder is not None), None)
+
+    def read(self, location: Path, split: str) -> Collection:
+        category, _, part = split.rpartition("-")
+        folder = location / category / self.parts[part]
+        if not folder.is_dir():
+            raise DataError(f"{folder} is missing; unpack it from {self.source}")
+        found = folder_collection(folder, "eval")
+        items = [replace(item, kind=item.kind or "defect") if item.anomalous else item for item in found]
+        return Collection(items, f"{self.name}:{split}")
 
 
 class UcsdSet(KnownSet):
