@@ -144,3 +144,26 @@ def test_another_rate_is_measured_without_another_fit(run: Run, model: Path, pic
     text = run(*arguments).well().out
     assert "promised at most 30 %" in text
     assert "With 95 % confidence, this threshold flags at most" in text
+
+
+def test_good_and_bad_need_no_layout(
+    run: Run, model: Path, pictures: Path, document: dict[str, Any], tmp_path: Path
+) -> None:
+    for old, new in (("good", "a"), ("first", "b"), ("second", "c")):
+        shutil.copytree(pictures / "mvtec" / "test" / old, tmp_path / new)
+    sides = ("--good", tmp_path / "a", "--bad", tmp_path / "b", "--bad", tmp_path / "c")
+    found = run("eval", model, *sides, "--json").well().json
+    for name in (*MEASURES, "false_alarm_rate", "n_normal", "n_anomalous"):
+        assert found[name] == document[name]
+    assert found["kinds"]["b"] == document["kinds"]["first"]
+    run("eval", model, "--good", tmp_path / "a").failed(2, "--bad")
+    run("eval", model).failed(2, "--good")
+    run("eval", model, tmp_path, *sides).failed(2, "--good")
+
+
+def test_swapped_labels_stand_before_the_table(run: Run, model: Path, pictures: Path, tmp_path: Path) -> None:
+    test = pictures / "mvtec" / "test"
+    done = run("eval", model, "--good", test / "first", "--bad", test / "good").well()
+    warning, table = done.out.index("labels swapped"), done.out.index("AUPR")
+    assert warning < table
+    assert "normal images are flagged" in done.out

@@ -11,6 +11,7 @@ from PIL import Image
 import amiss
 from amiss.data import open_images
 from amiss.data.clips import runs
+from amiss.data.labels import read_table
 from amiss.errors import DataError
 from amiss.evaluation.evaluate import evaluate_model
 from amiss.testing.videos import crossing, write_video
@@ -132,3 +133,41 @@ def test_a_file_that_cannot_be_opened_is_a_row_as_ever(hall: Path) -> None:
     assert len(broken) == 1
     with pytest.raises(DataError, match=r"c\.mp4"):
         broken[0].read()
+
+
+# -- tables as spreadsheets write them -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("divider", [",", ";", "\t"])
+@pytest.mark.parametrize("first", ["", "sep={}\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_tables_of_spreadsheets(tmp_path: Path, divider: str, first: str, encoding: str) -> None:
+    lines = ["file,group,kind", '"a, b.png",7,good', ",,", "c.png,8,crack"]
+    rows = [
+        line.replace(",", divider) if "a, b" not in line else f'"a, b.png"{divider}7{divider}good' for line in lines
+    ]
+    text = first.format(divider) + "\r\n".join(rows) + "\r\n"
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+    found = list(read_table(tmp_path / "t.csv", ("file",)))
+    line = 2 + bool(first)
+    assert found == [
+        (f"{tmp_path / 't.csv'}, line {line}", {"file": "a, b.png", "group": "7", "kind": "good"}),
+        (f"{tmp_path / 't.csv'}, line {line + 2}", {"file": "c.png", "group": "8", "kind": "crack"}),
+    ]
+
+
+def test_a_missing_column_is_named_whatever_divides(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("name;group\na.png;1\n")
+    with pytest.raises(DataError, match="line 1: there is no column 'file'"):
+        list(read_table(tmp_path / "t.csv", ("file",)))
+
+
+def test_boxes_with_commas_before_decimals(tmp_path: Path) -> None:
+    Image.fromarray(np.arange(80, dtype=np.uint8).reshape(8, 10)).save(tmp_path / "0.png")
+    (tmp_path / "b.csv").write_text("file;x;y;width;height\n0.png;1,6;2,4;3,0;2\n")
+    np.testing.assert_array_equal(
+        open_images(f"{tmp_path}:boxes=b.csv")[0].read(), np.arange(80).reshape(8, 10)[2:4, 2:5]
+    )
+    (tmp_path / "b.csv").write_text("file;x;y;width;height\n0.png;1,6,2;2;3;2\n")
+    with pytest.raises(DataError, match=r"line 2: x is '1,6,2'"):
+        open_images(f"{tmp_path}:boxes=b.csv")

@@ -10,6 +10,7 @@ import typer
 
 from .. import data, environment, evaluation
 from .. import explain as explaining
+from ..errors import UsageError
 from ..lazy import rich
 from .console import (
     Engine,
@@ -32,12 +33,14 @@ ORDER = 4
 _HELP = """Evaluate a model on labelled images it has not seen.
 
 LABELLED is a folder with good/ (or normal/, free/) beside folders of defects, an MVTec-style root or its test/, or a
-known data set. Images that were used to fit the model are recognised by their pixels and left out.
+known data set; or name the normal images and the anomalies, with --good and --bad. Images that were used to fit the
+model are recognised by their pixels and left out.
 
 \b
 Examples:
   amiss eval part.amiss parts/labelled
   amiss eval part.amiss parts/labelled --false-alarm-rate 0.05
+  amiss eval part.amiss --good line1/monday --bad line1/returned
   amiss eval dress.amiss fashion-mnist:test:normal=3 --out metrics.json
   amiss eval tile.amiss magnetic-tile:test --report page.html
   amiss eval tile.amiss magnetic-tile:test --explain residual,shap
@@ -81,7 +84,15 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     path: Model,
-    labelled: Annotated[list[str], typer.Argument(metavar="LABELLED", help="Labelled images.", show_default=False)],
+    labelled: Annotated[
+        list[str] | None, typer.Argument(metavar="[LABELLED]", help="Labelled images.", show_default=False)
+    ] = None,
+    good: Annotated[
+        list[str] | None, typer.Option(help="Normal images, with --bad, instead of LABELLED.", show_default=False)
+    ] = None,
+    bad: Annotated[
+        list[str] | None, typer.Option(help="Anomalies, with --good, instead of LABELLED.", show_default=False)
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the metrics as JSON.", show_default=False)] = None,
     page: Annotated[
         Path | None, typer.Option("--report", help="HTML page to write, or a folder.", show_default=False)
@@ -95,16 +106,19 @@ def evaluate(
     engine: Engine = "auto",
     json_: Json = False,
 ) -> None:
+    if bool(labelled) == bool(good or bad):
+        raise UsageError("give labelled images, or both --good NORMAL and --bad ANOMALIES")
+    images = labelled or data.good_and_bad(good or [], bad or [])
     model = load_model(path, engine, false_alarm_rate)
     names = [] if explain is None else [name.strip() for name in explain.split(",")]
     if names:
         explaining.measure.suitable_explainers(model, names)  # what does not suit is told before anything is measured
     with progress_bar() as progress:
-        result = evaluation.evaluate_model(model, labelled, collect=page is not None, progress=progress)
+        result = evaluation.evaluate_model(model, images, collect=page is not None, progress=progress)
         metrics = {"model": str(path), **result.metrics}
         if names:
             metrics["explanations"] = explaining.measure.measure_explanations(
-                model, data.open_images(labelled, "eval"), names, images=explained, progress=progress
+                model, data.open_images(images, "eval"), names, images=explained, progress=progress
             )
     if out is not None:
         environment.files.write_text(out, json.dumps(metrics, indent=1, allow_nan=False) + "\n")

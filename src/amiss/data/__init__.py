@@ -11,6 +11,7 @@ __getattr__, __dir__ = lazy.attach(
     {
         "Collection": "collection",
         "Images": "grammar",
+        "good_and_bad": "grammar",
         "Item": "collection",
         "known_sets": "known",
         "open_images": "grammar",
@@ -23,5 +24,6 @@ if TYPE_CHECKING:  # for type checkers alone
     from .collection import Collection as Collection
     from .collection import Item as Item
     from .grammar import Images as Images
+    from .grammar import good_and_bad as good_and_bad
     from .grammar import open_images as open_images
     from .known import known_sets as known_sets

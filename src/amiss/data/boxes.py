@@ -13,7 +13,7 @@ from typing import NamedTuple
 from amiss.data.collection import Collection, Item, Pixels
 from amiss.data.decode import is_image_name, read_image
 from amiss.data.folder import Purpose
-from amiss.data.labels import NORMAL_KIND, is_normal_name, read_table
+from amiss.data.labels import NORMAL_KIND, as_number, is_normal_name, read_table
 from amiss.errors import DataError, UsageError
 
 #: How many times the width and the height of its box a crop has. The oversize one is from Lee 2021, section 4.5.
@@ -135,10 +135,7 @@ def _read_crop(file: str, box: Box, crop: str, where: str) -> Pixels:
 def _box(row: dict[str, str], where: str) -> Box:
     values = []
     for key in Box._fields:
-        try:
-            value = float(row[key])
-        except ValueError:
-            value = math.nan
+        value = as_number(row[key])
         if not math.isfinite(value):
             raise DataError(f"{where}: {key} is {row[key]!r}; give a number of pixels")
         values.append(value)

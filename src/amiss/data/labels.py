@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import csv
+import itertools
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -160,8 +162,31 @@ def with_events(collection: Collection, stretches: Sequence[Stretch], root: str,
     return Collection(LazyItems(range(len(marks)), labelled), collection.title, (*collection.notes, note))
 
 
+def as_number(text: str) -> float:
+    """A number with a point or a comma before its decimals; NaN where the text is none.
+
+    >>> as_number("31.5"), as_number("31,5"), as_number("-3"), as_number("one")
+    (31.5, 31.5, -3.0, nan)
+    """
+    try:
+        return float(re.sub(r"^([+-]?\d+),(\d+)$", r"\1.\2", text))
+    except ValueError:
+        return math.nan
+
+
+def _divider(head: str, columns: Sequence[str]) -> str:
+    """What divides the fields of a table's first line: the sign that makes the columns appear, else a comma."""
+    for sign in (",", ";", "\t"):
+        if set(columns) <= {field.strip().strip('"') for field in head.strip("\r\n").split(sign)}:
+            return sign
+    return max((",", ";", "\t"), key=head.count)
+
+
 def read_table(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """The rows of a CSV file whose first line names the columns, as text without spaces around it.
+
+    Commas, semicolons or tabs divide the fields, as spreadsheets of different languages write them; a line before the
+    names may say which (`sep=;`). Rows without any text are passed over.
 
     Args:
         path: the file, in UTF-8.
@@ -176,7 +201,12 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterator
     name = os.fspath(path)
     try:
         with open(path, newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream, strict=True)
+            head = stream.readline()
+            told = re.fullmatch(r"sep=(.)\s*", head)
+            skipped = 1 if told else 0
+            head = stream.readline() if told else head
+            divider = told[1] if told else _divider(head, columns)
+            reader = csv.reader(itertools.chain([head], stream), delimiter=divider, strict=True)
             named = [column.strip() for column in next(reader, [])]
             for column in columns:
                 if column not in named:
@@ -184,9 +214,9 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterator
                         f"{name}, line 1: there is no column {column!r}; name the columns in the first line"
                     )
             for fields in reader:
-                if not fields:
+                if not any(field.strip() for field in fields):
                     continue
-                where = f"{name}, line {reader.line_num}"
+                where = f"{name}, line {reader.line_num + skipped}"
                 if len(fields) != len(named):
                     raise DataError(f"{where}: {len(fields)} fields where {len(named)} are expected; mend the line")
                 row = {column: field.strip() for column, field in zip(named, fields, strict=True)}
@@ -195,7 +225,7 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterator
                         raise DataError(f"{where}: the field {column!r} is empty; mend the line")
                 yield where, row
     except csv.Error as error:
-        raise DataError(f"{name}, line {reader.line_num}: {error}; mend the line") from error
+        raise DataError(f"{name}, line {reader.line_num + skipped}: {error}; mend the line") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{name} is not written in UTF-8; save it as UTF-8") from error
     except OSError as error:

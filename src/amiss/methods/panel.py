@@ -238,7 +238,11 @@ class Panel(Detector["FusedScorer"]):
             stages=stages,
         )
         named = zip(heads, trained, strict=True)
-        warnings = [f"{name}: {sentence}" for name, each in named for sentence in each.warnings]
+        told: dict[str, list[str]] = {}
+        for name, each in named:
+            for sentence in each.warnings:
+                told.setdefault(sentence, []).append(name)
+        warnings = [f"{', '.join(names)}: {sentence}" for sentence, names in told.items()]
         return fused, Trained(fused, record, warnings)
 
     def _weigh(self, fused: FusedScorer, normal: Outputs, created: Sequence[Outputs]) -> dict[str, float]:
