@@ -200,6 +200,15 @@ def test_good_and_bad_name_the_labels(folder: Path) -> None:
     ]
     with pytest.raises(UsageError, match="--good and --bad"):
         good_and_bad(["parts"], [])
+    (folder / "parts" / "bent").mkdir()
+    Image.new("L", (4, 4)).save(folder / "parts" / "bent" / "2.png")
+    both = good_and_bad(["stack.npy"], ["parts"])
+    assert [item.kind for item in both] == ["good", "good", "bent"]
+    assert "1 images of parts are normal, and were left out" in both.notes
+    (folder / "only" / "good").mkdir(parents=True)
+    Image.new("L", (4, 4)).save(folder / "only" / "good" / "2.png")
+    with pytest.raises(DataError, match="only holds no anomaly"):
+        good_and_bad(["stack.npy"], ["only"])
 
 
 def test_notes_of_one_sort_are_told_once(folder: Path) -> None:

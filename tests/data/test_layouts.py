@@ -377,9 +377,7 @@ def test_voc_and_labelme(tmp_path: Path) -> None:
     assert learnt(tmp_path / "me") == ["0.png"]
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", "[1]", '{"images": 3, "categories": []}', "null", "<a/>", "<a", "\xff"]
-)
+@pytest.mark.parametrize("text", ["", "{", "[]", "[1]", '{"pictures": 3, "a": []}', "null", "<a/>", "<a", "\xff"])
 @pytest.mark.parametrize("name", ["a.json", "a.xml", "a.txt", "0.txt"])
 def test_other_files_are_no_annotations(tmp_path: Path, name: str, text: str) -> None:
     photo(*numbered(tmp_path))
@@ -388,6 +386,32 @@ def test_other_files_are_no_annotations(tmp_path: Path, name: str, text: str) ->
     (tmp_path / name).write_text(text, "latin-1")
     assert len(learnt(tmp_path)) == 3
     assert {item.anomalous for item in open_images(tmp_path, "fit")} == {None}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", '{"images": [{"id": 1, "file_name": "1.png"}], "annotations": [{"id": 1, "ima'),
+        ("a.json", '{"images": [{"id": 1}], "annotations": [], "categories": []}'),
+        ("a.xml", '<annotations><image name="1.png"><box label="crack"/>'),
+        ("a.json", '{"images": ' + "[" * 100_000),
+    ],
+)
+def test_broken_annotations_are_no_reason_to_learn_from_all(tmp_path: Path, name: str, text: str) -> None:
+    photo(*numbered(tmp_path))
+    (tmp_path / name).write_text(text)
+    for purpose in ("fit", "eval"):
+        with pytest.raises(DataError, match="looks like annotations, and cannot be read"):
+            open_images(tmp_path, purpose)  # type: ignore[arg-type]
+    scored = open_images(tmp_path)
+    assert len(scored) == 3
+    assert any("looks like annotations" in note for note in scored.notes)
+
+
+def test_who_names_a_folder_of_anomalies_means_it(tmp_path: Path) -> None:
+    photo(*numbered(tmp_path / "ng"))
+    (note,) = open_images(tmp_path / "ng", "fit").notes
+    assert "learnt from as normal, because it was named" in note
 
 
 # -- names alone -----------------------------------------------------------------------------------------------------

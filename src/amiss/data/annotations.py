@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree  # its parser refuses entities that grow beyond measure (expat 2.4.1)
 
+from ..errors import DataError
 from .labels import is_normal_name
 
 #: A file as the annotations name it, and the kinds that they give it; none where it was looked at and has nothing.
@@ -22,6 +23,8 @@ Listed = Iterator[tuple[str, set[str]]]
 
 #: The name that Label Studio gives an uploaded file: eight digits before its own.
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-")
+_HEAD = 4096  # characters that tell what a broken file was
+_BROKEN = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, ElementTree.ParseError)
 _LARGEST = 1 << 28  # bytes of a file of annotations
 
 
@@ -61,24 +64,19 @@ def read_annotations(root: str, files: Sequence[str], images: Sequence[str]) -> 
         root: the folder.
         files: names of files in it that are no images, relative to it.
         images: names of its images.
+
+    Raises:
+        DataError: a file that looks like annotations, and is broken.
     """
     find = _finder(images)
     kinds: dict[str, set[str]] = {}
     sources: dict[str, str] = {}
     for file in files:
-        reader = _READERS.get(posixpath.splitext(file)[1].lower())
-        path = Path(root, file)
-        if reader is None or path.stat().st_size > _LARGEST:
-            continue
-        try:
-            for tool, rows in reader(path, path.read_text(encoding="utf-8-sig")):
-                for named, found in rows:
-                    image = find(posixpath.dirname(file), named)
-                    if image is not None:
-                        kinds.setdefault(image, set()).update(found)
-                        sources.setdefault(file, tool)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, ElementTree.ParseError):
-            continue  # another kind of file: nothing is known about it
+        for tool, named, found in _read(Path(root, file)):
+            image = find(posixpath.dirname(file), named)
+            if image is not None:
+                kinds.setdefault(image, set()).update(found)
+                sources.setdefault(file, tool)
     if not kinds:
         return None
     if "YOLO" in sources.values():  # whose images without any object have no file
@@ -87,6 +85,25 @@ def read_annotations(root: str, files: Sequence[str], images: Sequence[str]) -> 
     first, tool = next(iter(sources.items()))
     source = f"{first} ({tool})" if len(sources) == 1 else f"{len(sources)} files such as {first} ({tool})"
     return Annotations({image: frozenset(found) for image, found in kinds.items()}, source)
+
+
+def _read(path: Path) -> list[tuple[str, str, set[str]]]:
+    """The tool, the file that is named, and its kinds, of all that a file annotates; nothing where it is another."""
+    if path.suffix.lower() not in _READERS:
+        return []
+    reader, head = _READERS[path.suffix.lower()]
+    text = ""
+    try:
+        if path.stat().st_size > _LARGEST:
+            return []
+        text = path.read_text(encoding="utf-8-sig")
+        return [(tool, named, found) for tool, rows in reader(path, text) for named, found in rows]
+    except _BROKEN as error:
+        if head is not None and re.search(head, text[:_HEAD]):
+            raise DataError(
+                f"{path} looks like annotations, and cannot be read ({error}); export it again or remove it"
+            ) from error
+        return []
 
 
 def _finder(images: Sequence[str]) -> Callable[[str, str], str | None]:
@@ -185,8 +202,10 @@ def _txt(path: Path, text: str) -> Iterator[tuple[str, Listed]]:
     yield "YOLO", iter([(path.stem, {f"class {line[0]}" for line in lines})])
 
 
-_READERS: Mapping[str, Callable[[Path, str], Iterator[tuple[str, Listed]]]] = {
-    ".json": _json,
-    ".xml": _xml,
-    ".txt": _txt,
+#: By the ending: what reads the file, and what stands at the head of annotations, so that a broken file is not taken
+#: for something else.
+_READERS: Mapping[str, tuple[Callable[[Path, str], Iterator[tuple[str, Listed]]], str | None]] = {
+    ".json": (_json, r'"(images|annotations|categories|shapes)"'),
+    ".xml": (_xml, r"<annotations?[ >]"),
+    ".txt": (_txt, None),
 }

@@ -26,6 +26,7 @@ from amiss.data.labels import (
     is_normal_name,
     read_events,
     read_groups,
+    sounds_anomalous,
     with_events,
 )
 from amiss.data.layouts import IMAGE_FOLDERS, Masks, anomalous_folders, find_masks, recognise
@@ -223,7 +224,7 @@ class _Tree:
 
     def items(self, names: Sequence[str], purpose: Purpose) -> tuple[Sequence[Item], list[str]]:
         """The images of these names, with their labels, and notes about what gave them."""
-        labels, notes = self._labels(names)
+        labels, notes = self._labels(names, purpose)
         if purpose == "fit" and self._by_folders:
             names, told = self._learnable(names, labels)
             notes += told
@@ -259,11 +260,18 @@ class _Tree:
         tests = part in ("test", "validation") or not self._layout.parts
         return kind if kind and part != "unlabelled" and (tests or is_normal_name(kind)) else None
 
-    def _labels(self, names: Sequence[str]) -> tuple[Mapping[str, tuple[bool | None, str | None]] | None, list[str]]:
+    def _labels(
+        self, names: Sequence[str], purpose: Purpose
+    ) -> tuple[Mapping[str, tuple[bool | None, str | None]] | None, list[str]]:
         """By annotations or masks, where neither a table nor folders tell what is normal."""
         if not self._by_folders or self._in_table or self._layout.normal or self._layout.several:
             return None, []
-        annotations = read_annotations(self._root, self._others, names)
+        try:
+            annotations = read_annotations(self._root, self._others, names)
+        except DataError as error:
+            if purpose != "score":
+                raise
+            return None, [str(error)]  # scores need no labels
         if annotations is not None:
             labels = {name: annotations.label(name) for name in names}
             return labels, [f"{_counted(labels)} by {annotations.source}"]
@@ -299,6 +307,9 @@ class _Tree:
                 f"{root} holds {_few(found)}, which speaks of anomalies, and no folder called "
                 f"{', '.join(NORMAL_FOLDERS)}; say which are normal: amiss fit {self._without(names, found)}"
             )
+        own = os.path.basename(os.path.abspath(root))
+        if sounds_anomalous(own):
+            return names, [f"{own} speaks of anomalies, and is learnt from as normal, because it was named"]
         inside = sorted({name.partition("/")[0] for name in names if "/" in name})
         if not inside:
             return names, []

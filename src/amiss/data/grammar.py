@@ -105,14 +105,17 @@ def good_and_bad(good: Sequence[Name], bad: Sequence[Name]) -> Collection:
     normal = open_images(list(good), "fit").normal
     anomalies = [open_images(source) for source in bad]
     items = [replace(item, anomalous=False, kind=NORMAL_KIND, mask=None) for item in normal]
+    notes = list(normal.notes)
     for source, collection in zip(bad, anomalies, strict=True):
         own = os.path.basename(os.path.normpath(source)) or None
-        items += [
-            replace(item, anomalous=True, kind=item.kind or own)
-            for item in collection.where(lambda item: item.anomalous is not False)
-        ]
-    notes = dict.fromkeys([*normal.notes, *(note for collection in anomalies for note in collection.notes)])
-    return Collection(items, f"{normal.title} against {_titles(anomalies)}", tuple(notes))
+        kept = collection.where(lambda item: item.anomalous is not False)
+        items += [replace(item, anomalous=True, kind=item.kind or own) for item in kept]
+        notes += collection.notes
+        if len(kept) < len(collection):
+            notes.append(f"{len(collection) - len(kept)} images of {source} are normal, and were left out")
+        if not kept:
+            raise DataError(f"{source} holds no anomaly; give the folder of the anomalies with --bad")
+    return Collection(items, f"{normal.title} against {_titles(anomalies)}", tuple(dict.fromkeys(notes)))
 
 
 def _open_one(source: str, purpose: Purpose) -> Collection:

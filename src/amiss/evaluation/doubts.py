@@ -60,9 +60,9 @@ def _false_alarms(
     word = "promised" if decision.guaranteed else "asked for"
     return [
         f"{alarms.sum()} of {normal.sum()} normal images are flagged, {100 * rate['achieved']:.3g} %, where "
-        f"{100 * rate['promised']:.3g} % was {word}; of images like those learnt from, so many are in less than one of "
-        f"{round(1 / _SURE)} cases. These differ (another light, camera or part), or some are not normal: look at the "
-        "false alarms, and fit again with normal images as they come now"
+        f"{100 * rate['promised']:.3g} % was {word}; of images like those learnt from, so many would be in less than "
+        f"one of {round(1 / _SURE):,} evaluations. These differ (another light, camera or part), or some are not "
+        "normal: look at the false alarms, and fit again with normal images as they come now"
     ]
 
 
