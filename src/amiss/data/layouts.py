@@ -11,7 +11,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .labels import is_normal_name, sounds_anomalous
 
@@ -31,7 +31,7 @@ _MASK_FOLDERS = frozenset({"ground_truth", "groundtruth", "mask", "masks", "segm
 _PERHAPS_MASK_FOLDERS = frozenset({"gt", "label", "labels", "annotation", "annotations", "segmentation"})
 #: Endings of a mask's name (or of the folder of a video's masks), before that of the file.
 _MASK_ENDING = re.compile(r"[_.-](masks?|ground_?truth|(?P<perhaps>gt|labels?|seg))$", re.IGNORECASE)
-_SURELY = ("plain ground_truth", "plain groundtruth")
+_SURELY = ("ground_truth", "groundtruth")
 #: So many pictures tell whether those of one sort are masks.
 _LOOKED_AT = 8
 _LOSSY, _LOSSLESS = (".jpg", ".jpeg"), (".png", ".bmp", ".tif", ".tiff")
@@ -67,59 +67,69 @@ def find_masks(names: Sequence[str], looks_like_mask: Callable[[str], bool]) -> 
     ({'7.png': '7_mask.png'}, ['7_mask.png'])
     """
     by_place: dict[str, list[str]] = {}
-    suspects: list[tuple[str, str]] = []
+    suspects: list[tuple[str, str | None]] = []
     for name in names:
-        ending, folder = _ending_of_mask(name), _mask_folder(name)
-        if folder is None and ending is None:
+        folder = _mask_folder(name)
+        if folder is None and _ending_of_mask(name) is None:
             by_place.setdefault(_stem(name), []).append(name)
         else:
-            suspects.append((name, folder or "beside"))
-    sorts: dict[str, list[tuple[str, list[str]]]] = {}
+            suspects.append((name, folder))
+    sorts: dict[_Sort, list[tuple[str, list[str]]]] = {}
     without_parts: dict[str, list[str]] = {}
     for stem, there in by_place.items():
         for key in {_without_images(stem), _without_part(_without_images(stem))}:
             without_parts.setdefault(key, []).extend(there)
     for name, folder in suspects:
         images = _images_of(name, folder, by_place, without_parts)
-        sort = f"{'plain' if _is_plain(name, folder) else 'perhaps'} {folder}"
+        sort = _Sort("plain" if _is_plain(name, folder) else "perhaps", folder or "")
         sorts.setdefault(sort, []).append((name, images))
     for stem, there in by_place.items():
         lossy = [name for name in there if name.lower().endswith(_LOSSY)]
         other = [name for name in there if name.lower().endswith(_LOSSLESS)]
         if len(lossy) == len(other) == 1:
-            sorts.setdefault(f"twins of {posixpath.dirname(stem)}", []).append((other[0], lossy))
+            sorts.setdefault(_Sort("twins", posixpath.dirname(stem)), []).append((other[0], lossy))
     of: dict[str, str] = {}
     masks: set[str] = set()
     doubtful: list[tuple[str, str]] = []
     for sort, pairs in sorts.items():
         matched = [(mask, images) for mask, images in pairs if images]
-        twins = sort.startswith("twins")
         if not _are_masks(sort, pairs, matched, looks_like_mask):
-            doubtful += [(images[0], mask) for mask, images in matched] if twins else []
+            doubtful += [(images[0], mask) for mask, images in matched] if sort.how == "twins" else []
             continue
         masks.update(mask for mask, _ in pairs)
         of.update({image: mask for mask, images in matched for image in images})
     return Masks({image: mask for image, mask in of.items() if image not in masks}, frozenset(masks), tuple(doubtful))
 
 
+class _Sort(NamedTuple):
+    """Pictures that are masks, or not, together: by a plain name, by one that may mean something else, or as the other
+    of two that have one name; and in which folder of masks, or beside the images.
+    """
+
+    how: Literal["plain", "perhaps", "twins"]
+    where: str
+
+
 def _are_masks(
-    sort: str,
+    sort: _Sort,
     pairs: Sequence[tuple[str, list[str]]],
     matched: Sequence[tuple[str, list[str]]],
     looks_like_mask: Callable[[str], bool],
 ) -> bool:
     """Whether the pictures of one sort, and the images that they would belong to, are masks and images."""
     looked_at = [mask for mask, _ in pairs[:: max(1, len(pairs) // _LOOKED_AT)][:_LOOKED_AT]]
-    if sort.startswith("plain"):
-        return bool(matched) or sort in _SURELY or all(map(looks_like_mask, looked_at))
+    if sort.how == "plain":
+        return bool(matched) or sort.where.casefold() in _SURELY or all(map(looks_like_mask, looked_at))
     if 2 * len(matched) <= len(pairs):
         return False  # they do not belong to images
     some = matched[:: max(1, len(matched) // _LOOKED_AT)][:_LOOKED_AT]
-    return all(looks_like_mask(mask) for mask, _ in some) and not all(looks_like_mask(images[0]) for _, images in some)
+    if not all(looks_like_mask(mask) for mask, _ in some):
+        return False
+    return sort.how != "twins" or not all(looks_like_mask(images[0]) for _, images in some)
 
 
-def _is_plain(name: str, folder: str) -> bool:
-    if folder != "beside":
+def _is_plain(name: str, folder: str | None) -> bool:
+    if folder is not None:
         return folder.casefold() in _MASK_FOLDERS
     ending = _ending_of_mask(name)
     return ending is not None and ending["perhaps"] is None
@@ -138,12 +148,12 @@ def _mask_folder(name: str) -> str | None:
 
 
 def _images_of(
-    mask: str, folder: str, by_place: Mapping[str, list[str]], without_parts: Mapping[str, list[str]]
+    mask: str, folder: str | None, by_place: Mapping[str, list[str]], without_parts: Mapping[str, list[str]]
 ) -> list[str]:
     """The images that a mask belongs to: of its own folder, or of the same place beside the folder of masks."""
     stem = _stem(mask)
     short = _MASK_ENDING.sub("", stem)
-    if folder == "beside":
+    if folder is None:
         return by_place.get(short, [])
     for candidate in dict.fromkeys((short, stem)):
         parts = candidate.split("/")
