@@ -99,22 +99,24 @@ def with_events(collection: Collection, stretches: Sequence[Stretch], root: str,
     """
     prefix = os.path.join(root, "").replace(os.sep, "/")
     places: dict[str, list[int]] = {}
+    cut: set[str] = set()  # of these nobody knows how long they were
     for place, item in enumerate(collection):
-        places.setdefault(f"{video_of(item)}/".removeprefix(prefix).rstrip("/") or ".", []).append(place)
+        frames = places.setdefault(f"{video_of(item)}/".removeprefix(prefix).rstrip("/") or ".", [])
+        if item.name == item.video:
+            cut.add(item.name.removeprefix(prefix))
+        else:
+            frames.append(place)
     marks = np.zeros(len(collection), dtype=np.int32)
     for number, stretch in enumerate(stretches, start=1):
-        frames = places.get(stretch.video)
-        if frames is None:
+        if stretch.video not in places:
             if not whole and os.path.exists(prefix + stretch.video):
                 continue
             raise DataError(
                 f"{stretch.where}: {stretch.video} is no video in {root}; "
                 f"write its path as seen from there, such as {next(iter(places))}"
             )
-        first = collection[frames[0]]
-        if first.name == first.video:
-            continue  # a file that cannot be opened: nobody knows how long it is
-        if stretch.end >= len(frames):
+        frames = places[stretch.video]
+        if stretch.end >= len(frames) and stretch.video not in cut:
             raise DataError(
                 f"{stretch.where}: end {stretch.end} is past the last frame of {stretch.video}, which is "
                 f"{len(frames) - 1}, counted from 0; mend the line"
