@@ -140,7 +140,7 @@ def test_how_much_is_missing_is_told(whole: Path, tmp_path: Path) -> None:
 
 
 def test_a_frame_that_the_decoder_has_repaired_is_an_error(tmp_path: Path, frames: np.ndarray) -> None:
-    path = write_video(tmp_path / "a.mp4", frames)
+    path = write_video(tmp_path / "a.mkv", frames)
     data = bytearray(path.read_bytes())
     third = len(data) // 3
     data[third : third + 400] = bytes(400)
@@ -149,9 +149,9 @@ def test_a_frame_that_the_decoder_has_repaired_is_an_error(tmp_path: Path, frame
     unreadable = [name for name, _ in load_stack(items, Preprocessing("gray", 48, 64)).unreadable]
     assert 1 <= len(unreadable) < 13, "at most up to the next key frame"
     number = int(unreadable[0].rpartition("[")[2][:-1])
-    with pytest.raises(DataError, match=f"damaged at frame {number} of 100"):
+    with pytest.raises(DataError, match=f"damaged at frame {number} of {len(items)}"):
         open_images(path)[number].read()  # by a jump, too
-    assert close(items[99].read(), frames[99])
+    assert close(items[len(items) - 1].read(), frames[99])
 
 
 def test_events_of_a_cut_video_label_what_is_there(whole: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from .console import (
     FalseAlarmRate,
     Json,
     Model,
+    Strict,
     console,
     load_model,
     number,
@@ -93,6 +94,7 @@ def evaluate(
     explained: Annotated[int, typer.Option("--explained", help="How many anomalies are explained.", min=1)] = 40,
     false_alarm_rate: FalseAlarmRate = None,
     engine: Engine = "auto",
+    strict: Strict = False,
     json_: Json = False,
 ) -> None:
     model = load_model(path, engine, false_alarm_rate)
@@ -118,6 +120,8 @@ def evaluate(
         people.print(f"Report: {plain(result.collector.write(page))}")
     if json_:
         print_json(metrics)
+    if strict and metrics["left_out"]["unreadable"]:
+        raise typer.Exit(1)
 
 
 def _print_explanations(people: Any, rows: list[dict[str, Any]], gives_map: bool) -> None:

@@ -17,7 +17,15 @@ from typing import Literal
 
 from amiss.data.collection import Collection, Item, LazyItems
 from amiss.data.decode import SUFFIXES, is_image_name, read_image
-from amiss.data.labels import NORMAL_FOLDERS, NORMAL_KIND, GroupRow, read_events, read_groups, with_events
+from amiss.data.labels import (
+    NORMAL_FOLDERS,
+    NORMAL_KIND,
+    GroupRow,
+    read_events,
+    read_groups,
+    rows_by_stem,
+    with_events,
+)
 from amiss.data.video import is_video_name, with_frames
 from amiss.errors import DataError, UsageError
 
@@ -35,7 +43,8 @@ def folder_collection(path: str | os.PathLike[str], purpose: Purpose) -> Collect
 
     Hidden files are skipped, and so are masks (`ground_truth` beside `test`). A folder with `train/` and `test/` is an
     MVTec root. Where `groups.csv` stands in the folder, its groups and kinds are used; an image that it does not list,
-    and that has the name of a listed one but for the ending, is taken for a mask and left out with a note. Where
+    and that has the name of a listed one but for the ending, is taken for a mask and left out with a note; but where
+    the listed one is gone, it is taken for that one, saved in another format. Where
     `events.csv` stands in it, that alone labels its frames, see `amiss.data.labels.with_events`.
 
     Args:
@@ -254,7 +263,11 @@ def _listed(root: str, starts: Sequence[str]) -> tuple[list[str], dict[str, Grou
     table = os.path.join(root, "groups.csv")
     rows: dict[str, GroupRow] = {}
     if os.path.isfile(table):
-        rows = read_groups(table)
+        rows, moved = rows_by_stem(read_groups(table), names)
+        if moved:
+            notes.append(
+                f"{moved} images have another ending than in {table}, and were found by the rest of their name"
+            )
         found = len(names)
         if not any(name in rows for name in names):
             notes.append(f"{table} lists none of the {found} images that were looked for; no groups are known")

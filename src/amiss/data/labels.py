@@ -1,12 +1,13 @@
 """Labels that people write beside their images: names of folders, `groups.csv`, and `events.csv` for videos."""
 
 # os.path and strings as in folder.py: names keep the path as given.
-# ruff: noqa: PTH110, PTH118, PTH123
+# ruff: noqa: PTH110, PTH118, PTH122, PTH123
 
 from __future__ import annotations
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -58,6 +59,27 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, GroupRow]:
             raise DataError(f"{where}: {file} stands in the table twice; remove one line")
         rows[file] = GroupRow(*(row.get(key) or None for key in GroupRow._fields))
     return rows
+
+
+def rows_by_stem(rows: dict[str, GroupRow], names: Sequence[str]) -> tuple[dict[str, GroupRow], int]:
+    """The rows, those of missing files moved to the one image that has their name but for the ending; and how many.
+
+    So a table holds on when its pictures are saved as `.jpg` instead of `.png`. Where two listed files, or two images,
+    share a name, nothing is guessed.
+
+    >>> moved, count = rows_by_stem({"a/1.png": GroupRow(None, "part-1", None)}, ["a/1.jpg", "a/2.jpg"])
+    >>> moved["a/1.jpg"].group, count
+    ('part-1', 1)
+    """
+    found = set(names)
+    images, listed = (Counter(os.path.splitext(name)[0] for name in each) for each in (names, rows))
+    now = {}
+    for name in names:
+        stem = os.path.splitext(name)[0]
+        if name not in rows and images[stem] == listed[stem] == 1:
+            now[stem] = name
+    moved = {file: now[stem] for file in rows if file not in found and (stem := os.path.splitext(file)[0]) in now}
+    return {moved.get(file, file): row for file, row in rows.items()}, len(moved)
 
 
 def read_events(path: str | os.PathLike[str]) -> list[Stretch]:
