@@ -268,7 +268,7 @@ def test_a_table_does_not_grow_by_another_model_or_rate(
     for model, options in ((map_model, ()), (pca, ("--false-alarm-rate", 0.5))):
         again = ("score", model, pictures / "good", "--out", table, "--resume", *options)
         run(*again).failed(1, "was written with another model, engine or false-alarm rate")
-        (tmp_path / "t.csv.partial").unlink(missing_ok=True)
+        assert names(tmp_path) == ["t.csv"]
     assert table.read_bytes() == before
 
 
@@ -340,12 +340,17 @@ def test_sigterm_ends_a_score_at_any_moment_and_nothing_is_lost(
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM that a program could heed")
 def test_sigterm_ends_a_watch_with_the_event_told_and_its_film_kept(start: Run, hall: Path, tmp_path: Path) -> None:
     long = write_video(tmp_path / "long.mp4", crossing([1] * 60 + [12] * 4000, seed=9))
-    out = tmp_path / "out"
-    process = start("watch", hall / "hall.amiss", long, "--out", out, "--json")
-    wait_for(out / "event-0001.mp4.partial", process)
-    ended_by_sigterm(process)
-    begun, ended = map(json.loads, (out / "events.jsonl").read_text().splitlines())
-    assert (begun["event"], ended["event"], ended["clip"]) == ("start", "end", "event-0001.mp4")
+    for attempt in range(3):  # on a machine that others keep busy, two seconds may not be enough
+        out = tmp_path / str(attempt)
+        process = start("watch", hall / "hall.amiss", long, "--out", out, "--json")
+        wait_for(out / "event-0001.mp4.partial", process)
+        _, err = ended_by_sigterm(process)
+        records = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+        assert records[0]["event"] == "start"
+        if err == "amiss: stopped\n":
+            break
+    begun, ended = records
+    assert (ended["event"], ended["number"], ended["clip"]) == ("end", begun["number"], "event-0001.mp4")
     assert names(out) == ["event-0001.mp4", "events.jsonl"]
 
 

@@ -324,7 +324,7 @@ def test_a_finished_table_is_added_to(ending: str, tmp_path: Path) -> None:
     new = row("new.png", 0.75)
     with result_table(path, RUN | {"inputs": "another folder"}, resume=True) as table:
         names = [each.item.name for each in (*odd, new, *ROWS)]
-        assert (table.done, table.added_to, table.lacking(names)) == (len(before), True, [len(odd)])
+        assert (table.done, table.lacking(names)) == (len(before), [len(odd)])
         table.write(as_record(new))
     assert read_table(path) == [*before, read_table(table_of(tmp_path / f"u{ending}", [new]))[0]]
 
@@ -368,11 +368,12 @@ def test_rows_of_another_model_or_rate_are_not_added_to(tmp_path: Path) -> None:
     p_values, flags = decision.p_values(scores), decision.is_anomaly(scores)
     rows = [row(f"{n}.png", *each) for n, each in enumerate(zip(scores, p_values, map(bool, flags), strict=True))]
     path = table_of(tmp_path / "t.csv", [*rows, ROWS[1]])
-    with result_table(path, RUN, resume=True) as table:
-        table.check_decided_by(decision)
-        for other in (Decision(np.arange(20, dtype=np.float32) + 1, 0.1), Decision(decision.calibration, 0.04)):
-            with pytest.raises(DataError, match=r"another model, engine or false-alarm rate.*\.png"):
-                table.check_decided_by(other)
+    with result_table(path, RUN, resume=True, decision=decision) as table:
+        assert table.done == 4
+    for other in (Decision(np.arange(20, dtype=np.float32) + 1, 0.1), Decision(decision.calibration, 0.04)):
+        with pytest.raises(DataError, match=r"another model, engine or false-alarm rate.*\.png"):
+            ResultTable(path, RUN, resume=True, decision=other)
+        assert names(tmp_path) == ["t.csv"], "nothing that a second try would go on from"
 
 
 def test_two_cannot_write_one_table(tmp_path: Path) -> None:

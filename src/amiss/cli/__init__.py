@@ -63,7 +63,7 @@ def main() -> None:
             # Whatever the interruption has become on its way here: work has been put down, and what Python still does
             # at its end may take longer than there is time.
             for stream in (sys.stdout, sys.stderr):
-                with contextlib.suppress(OSError, ValueError):
+                with contextlib.suppress(AttributeError, OSError, ValueError):
                     stream.flush()
             os._exit(TERMINATED)
 

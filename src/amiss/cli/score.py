@@ -125,12 +125,13 @@ def score(
             annotations = stack.enter_context(reporting.regions.coco_file(coco, f"Regions found by {path.name}"))
         where = _Regions(model, annotations, masks) if regions or coco or masks else None
         further = [*(["time"] if _has_times(collection) else []), *(["map"] if heatmaps else [])]
-        table = stack.enter_context(reporting.table.result_table(out, run, resume, regions, further)) if out else None
+        table = None
+        if out is not None:
+            written = reporting.table.result_table(out, run, resume, regions, further, model.decision)
+            table = stack.enter_context(written)
         write = table.write if table else stack.enter_context(_Printer(json_, further))
         new: Sequence[int] = range(len(collection))
-        if table is not None and table.done + table.changed:
-            if table.added_to:
-                table.check_decided_by(model.decision)
+        if table is not None and table.done:
             new = table.lacking(item.name for item in collection)
             if collector is not None:
                 _tell_earlier_rows(table, collection, set(new), collector)
@@ -213,7 +214,7 @@ def _explainer(name: str, model: FittedModel, report: Path | None) -> Explainer:
 
 def _tell_earlier_rows(table: ResultTable, collection: Collection, new: set[int], collector: ReportCollector) -> None:
     """A report of a resumed run is about all images given; those scored before have no map any more."""
-    records = {record["name"]: record for record in table.rows()}
+    records = {table.kept_name(record["name"]): record for record in table.rows()}
     for index, item in enumerate(collection):
         if index not in new:
             collector.add(reporting.table.as_row(item, records[table.kept_name(item.name)]))

@@ -22,6 +22,8 @@ class Termination:
     on from what was flushed. Python runs a handler only between two steps of its own, and a long computation in C is
     one step; so a thread hears of the signal too, by the byte that Python's C handler sends it at once.
 
+    A verb that ends in good order by itself sets a handler of its own, and has all the time it takes.
+
     Attributes:
         asked: has SIGTERM come, and interrupted?
     """
@@ -59,5 +61,6 @@ class Termination:
 
     def _watch(self) -> None:
         while heard := self._reader.recv(1):
-            if heard[0] == signal.SIGTERM and not self._left.wait(_PATIENCE):
+            ours = heard[0] == signal.SIGTERM and signal.getsignal(signal.SIGTERM) == self._interrupt
+            if ours and not self._left.wait(_PATIENCE):
                 os._exit(TERMINATED)

@@ -102,9 +102,13 @@ def watch(
 def _stopping(stop: Callable[[], None]) -> Iterator[None]:
     """Ctrl-C, or a service manager's signal to end, stops in good order; the second one at once."""
 
+    asked_before = False
+
     def asked(number: int, frame: object) -> None:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        nonlocal asked_before
+        if asked_before:
+            raise KeyboardInterrupt
+        asked_before = True
         stop()
 
     before = {each: signal.signal(each, asked) for each in (signal.SIGINT, signal.SIGTERM)}

@@ -100,16 +100,18 @@ class ResultTable:
         resume: keep the rows that are there.
         regions: each record has a list of regions too; in .jsonl alone.
         further: columns of `FURTHER` that each record has.
+        decision: that the rows of a finished table must be of. Models, engines or rates that say the same of all its
+            scores are not told apart, and need not be.
 
     Attributes:
         done: rows kept.
         changed: rows that were not kept, because their file was changed.
-        added_to: is a finished table being added to?
 
     Raises:
         UsageError: an unknown ending, or one that cannot hold regions.
         MissingExtraError: parquet without pyarrow.
-        DataError: the partial file belongs to another run, or the finished table has other columns.
+        DataError: the partial file belongs to another run, or the finished table has other columns, or rows that are
+            not what `decision` says of their scores.
         WriteError: the folder is missing or cannot be written to, or somebody else is writing the table.
     """
 
@@ -120,6 +122,7 @@ class ResultTable:
         resume: bool = False,
         regions: bool = False,
         further: Sequence[str] = (),
+        decision: Decision | None = None,
     ) -> None:
         self._format = path.suffix.lower()
         if self._format not in FORMATS:
@@ -132,9 +135,9 @@ class ResultTable:
         self.path, self.partial = path, path.with_name(path.name + ".partial")
         self.columns = (*COLUMNS, *further)
         self._keys = {*self.columns, "regions"} if regions else {*self.columns}
-        self._run = {"columns": list(self.columns), **run}
+        self._run = {"columns": list(self.columns), **({"regions": True} if regions else {}), **run}
+        self._decision = decision
         self.done = self.changed = 0
-        self.added_to = False
         self._names: Counter[str] = Counter()
         with ExitStack() as stack:
             stack.enter_context(only_writer(path))
@@ -154,8 +157,7 @@ class ResultTable:
         if resume and self.partial.exists():
             rows, since = self._broken_off(), self.partial.stat().st_mtime
         elif resume and self.path.exists():
-            rows, since = self._finished(), self.path.stat().st_mtime
-            self.added_to = True
+            rows, since = self._decided(self._finished()), self.path.stat().st_mtime
         else:
             rows, since = iter(()), 0.0
         with atomic_write(self.partial) as file:
@@ -197,21 +199,20 @@ class ResultTable:
         except (ValueError, csv.Error) as error:  # a damaged file, in any format, or text where a number should stand
             raise DataError(other) from error
 
-    def check_decided_by(self, decision: Decision) -> None:
-        """Raises `DataError` where a row that was kept is not what this decision says of its score.
-
-        Two models, engines or rates that say the same of all scores are not told apart, and need not be.
-        """
-        rows = (record for record in self.rows() if record["score"] is not None)
+    def _decided(self, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """The rows, each checked against the decision."""
         while some := list(itertools.islice(rows, _ROWS_AT_ONCE)):
-            scores = np.array([record["score"] for record in some], dtype=np.float32)
-            said = zip(decision.p_values(scores).tolist(), decision.is_anomaly(scores).tolist(), strict=True)
-            for record, (p_value, flag) in zip(some, said, strict=True):
-                if (record["p_value"], record["is_anomaly"]) != (p_value, flag):
-                    raise DataError(
-                        f"{self.path} was written with another model, engine or false-alarm rate, or edited: the first "
-                        f"row that differs is that of {record['name']}; give another --out"
-                    )
+            scored = [record for record in some if record["score"] is not None]
+            if self._decision is not None and scored:
+                scores = np.array([record["score"] for record in scored], dtype=np.float32)
+                p_values, flags = self._decision.p_values(scores).tolist(), self._decision.is_anomaly(scores).tolist()
+                for record, *said in zip(scored, p_values, flags, strict=True):
+                    if [record["p_value"], record["is_anomaly"]] != said:
+                        raise DataError(
+                            f"{self.path} was written with another model, engine or false-alarm rate, or edited: the "
+                            f"first row that differs is that of {record['name']}; give another --out"
+                        )
+            yield from some
 
     def lacking(self, names: Iterable[str]) -> list[int]:
         """Positions of the names that have no row yet; of a name that stands there twice, two rows are wanted."""
@@ -299,10 +300,15 @@ def _parsed(line: bytes) -> Any:
 
 @contextmanager
 def result_table(
-    path: Path, run: dict[str, Any], resume: bool = False, regions: bool = False, further: Sequence[str] = ()
+    path: Path,
+    run: dict[str, Any],
+    resume: bool = False,
+    regions: bool = False,
+    further: Sequence[str] = (),
+    decision: Decision | None = None,
 ) -> Iterator[ResultTable]:
     """A `ResultTable` that is finished when the block ends well, and left for `resume` when it does not."""
-    table = ResultTable(path, run, resume, regions, further)
+    table = ResultTable(path, run, resume, regions, further, decision)
     try:
         yield table
         table.finish()
