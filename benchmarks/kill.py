@@ -5,8 +5,8 @@
 
 Writes results/kill.md. On small made images (16 x 16 pixels) and a small autoencoder, since what is tried are files and
 not figures. A verb runs once unbroken; then it is begun `--times` times and killed (SIGKILL, which nobody can heed)
-after a random share of that time. What then lies there under a final name must be whole. A second run, with `--resume`
-where the verb has it, must end as the unbroken one did.
+after a random share of the time from its first file to its end. What then lies there under a final name must be whole.
+A second run, with `--resume` where the verb has it, must end as the unbroken one did.
 """
 
 from __future__ import annotations
@@ -226,20 +226,30 @@ def fresh(folder: Path) -> Iterator[Path]:
     yield out
 
 
+def begun(verb: Verb, folder: Path, out: Path) -> subprocess.Popen[bytes]:
+    """A run that has made its first file, or is over."""
+    process = subprocess.Popen(
+        command(verb.arguments, "out"), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while process.poll() is None and not any(path.is_file() for path in out.rglob("*")):
+        time.sleep(0.002)
+    return process
+
+
 def tried(verb: Verb, folder: Path, times: int, rng: random.Random) -> Outcome:
     """Kill one verb so many times."""
     with fresh(folder) as out:
+        process = begun(verb, folder, out)
         begin = time.perf_counter()
-        amiss_(folder, *verb.arguments, out="out")
+        if process.wait():
+            raise RuntimeError(f"amiss {' '.join(verb.arguments)} did not go well")
         usual = time.perf_counter() - begin
         expected = verb.left(out) if verb.left else None
     outcome = Outcome()
     for _ in range(times):
         with fresh(folder) as out:
             moment = rng.uniform(0, usual)
-            process = subprocess.Popen(
-                command(verb.arguments, "out"), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
+            process = begun(verb, folder, out)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(moment)
             outcome.late += process.poll() is not None
@@ -259,7 +269,7 @@ def tried(verb: Verb, folder: Path, times: int, rng: random.Random) -> Outcome:
                 ):
                     raise ValueError("a film of the first run was written over")
             except Exception as error:
-                outcome.wrong.append(f"after {moment:.2f} s: {error}")
+                outcome.wrong.append(f"{moment:.2f} s behind its first file: {error}")
     return outcome
 
 
@@ -267,11 +277,11 @@ _PAGE = """\
 # Killed at any moment
 
 Written by `OMP_NUM_THREADS=1 python benchmarks/kill.py --times {times}`; seed {seed}. Each verb was begun that many
-times on small made images and killed (SIGKILL) after a random share of the time it takes unbroken. **Under way** are
-the kills that found a partial file. **Wrong** counts those after which a file under its final name was not whole, or a
-second run (with `--resume` for `fit` and `score`) did not end as an unbroken one: in the same bytes, but for the
-seconds that a model file records of its training. `watch`, which adds to its folder, must leave the films of the first
-run as they are.
+times on small made images and killed (SIGKILL) after a random share of the time that an unbroken run takes from its
+first file to its end. **Under way** are the kills that found a partial file. **Wrong** counts those after which a file
+under its final name was not whole, or a second run (with `--resume` for `fit` and `score`) did not end as an unbroken
+one: in the same bytes, but for the seconds that a model file records of its training. `watch`, which adds to its
+folder, must leave the films of the first run as they are.
 """
 
 
