@@ -206,15 +206,24 @@ def verbs() -> dict[str, Verb]:
     }
 
 
-def command(arguments: tuple[str, ...], out: str = "") -> list[str]:
-    return [sys.executable, "-m", "amiss", *(each.replace("OUT", out, 1) for each in arguments)]
+def started(folder: Path, arguments: tuple[str, ...], out: str = "") -> subprocess.Popen[str]:
+    """A command in a process of its own, of the amiss that is imported here."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "amiss", *(each.replace("OUT", out, 1) for each in arguments)],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(amiss.__file__).parents[1])},
+    )
 
 
 def amiss_(folder: Path, *arguments: str, out: str = "") -> None:
     """Run a command that must go well."""
-    done = subprocess.run(command(arguments, out), cwd=folder, capture_output=True, text=True)
+    done = started(folder, arguments, out)
+    _, errors = done.communicate()
     if done.returncode:
-        raise RuntimeError(f"amiss {' '.join(arguments)}: {done.stderr.strip()[-300:]}")
+        raise RuntimeError(f"amiss {' '.join(arguments)}: {errors.strip()[-300:]}")
 
 
 @contextlib.contextmanager
@@ -226,11 +235,9 @@ def fresh(folder: Path) -> Iterator[Path]:
     yield out
 
 
-def begun(verb: Verb, folder: Path, out: Path) -> subprocess.Popen[bytes]:
+def begun(verb: Verb, folder: Path, out: Path) -> subprocess.Popen[str]:
     """A run that has made its first file, or is over."""
-    process = subprocess.Popen(
-        command(verb.arguments, "out"), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = started(folder, verb.arguments, "out")
     while process.poll() is None and not any(path.is_file() for path in out.rglob("*")):
         time.sleep(0.002)
     return process
@@ -241,8 +248,9 @@ def tried(verb: Verb, folder: Path, times: int, rng: random.Random) -> Outcome:
     with fresh(folder) as out:
         process = begun(verb, folder, out)
         begin = time.perf_counter()
-        if process.wait():
-            raise RuntimeError(f"amiss {' '.join(verb.arguments)} did not go well")
+        _, errors = process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"amiss {' '.join(verb.arguments)}: {errors.strip()[-300:]}")
         usual = time.perf_counter() - begin
         expected = verb.left(out) if verb.left else None
     outcome = Outcome()
@@ -254,7 +262,7 @@ def tried(verb: Verb, folder: Path, times: int, rng: random.Random) -> Outcome:
                 process.wait(moment)
             outcome.late += process.poll() is not None
             process.kill()
-            process.wait()
+            process.communicate()
             outcome.kills += 1
             outcome.under_way += any(".partial" in path.name for path in out.rglob("*"))
             try:
@@ -309,7 +317,6 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     outcomes = {}
     with tempfile.TemporaryDirectory(prefix="amiss-kill-") as folder:
         make_data(Path(folder))
