@@ -264,6 +264,30 @@ def test_a_table_that_lists_nothing_there_is_noted(tmp_path: Path) -> None:
     assert "lists none of the 1 images" in collection.notes[0]
 
 
+def test_groups_are_found_after_a_change_of_format(tmp_path: Path) -> None:
+    write(tmp_path / "good" / "0.jpg", tmp_path / "good" / "1.jpg", tmp_path / "crack" / "0.bmp")
+    rows = ["good/0.png,,part-0", "good/1.png,,part-1", "crack/0.png,scratch,part-0", "good/7.png,,part-7"]
+    (tmp_path / "groups.csv").write_text("\n".join(["file,kind,group", *rows]))
+    collection = folder_collection(tmp_path, "score")
+    assert [(item.name[-11:], item.kind, item.group) for item in collection] == [
+        ("crack/0.bmp", "scratch", "part-0"),
+        ("/good/0.jpg", "good", "part-0"),
+        ("/good/1.jpg", "good", "part-1"),
+    ]
+    (note,) = collection.notes
+    assert note.startswith("3 images have another ending than in")
+
+
+def test_groups_are_not_guessed(tmp_path: Path) -> None:
+    """`0.bmp` and `0.jpg` may both be what was `0.png`, and `1.jpg` what was either of two."""
+    write(*(tmp_path / name for name in ("0.bmp", "0.jpg", "1.jpg", "2.jpg")))
+    rows = ["0.png,a", "1.png,b", "1.tif,c", "2.jpg,d"]
+    (tmp_path / "groups.csv").write_text("\n".join(["file,group", *rows]))
+    collection = folder_collection(tmp_path, "score")
+    assert [(item.name[-5:], item.group) for item in collection] == [("2.jpg", "d")]
+    assert any(note.startswith("3 images that groups.csv does not list were left out") for note in collection.notes)
+
+
 def test_groups_of_an_mvtec_root(mvtec: Path) -> None:
     (mvtec / "groups.csv").write_text("file,group\ntest/crack/1.png,7\ntrain/good/10.png,8\n")
     assert [item.group for item in folder_collection(mvtec, "eval")] == [None, "7", None]

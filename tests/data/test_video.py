@@ -94,6 +94,74 @@ def test_damage_in_the_middle_costs_only_its_frames(tmp_path: Path, frames: np.n
     assert close(stack.images[-1, 0], frames[last])
 
 
+CODECS = {"mp4": "libx264", "mkv": "libx264", "avi": "mpeg4", "ts": "libx264", "webm": "libvpx", "flv": "libx264"}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, frames: np.ndarray) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    for ending, codec in CODECS.items():
+        write_video(folder / f"a.{ending}", frames, codec)
+    write_video(folder / "start.mp4", frames, options={"movflags": "faststart"})
+    write_video(folder / "pieces.mp4", frames, options={"movflags": "frag_keyframe+empty_moov"})
+    return folder
+
+
+@pytest.mark.parametrize("name", [*(f"a.{ending}" for ending in CODECS), "start.mp4", "pieces.mp4"])
+def test_a_whole_file_is_not_called_damaged(whole: Path, name: str) -> None:
+    assert VideoFile(whole / name).damage is None
+    assert len(open_images(whole / name)) == 100
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+@pytest.mark.parametrize("name", ["a.mkv", "a.avi", "a.ts", "a.webm", "a.flv", "start.mp4", "pieces.mp4"])
+def test_a_cut_file_says_so_in_a_row_of_its_own(
+    whole: Path, frames: np.ndarray, tmp_path: Path, name: str, share: float
+) -> None:
+    path = tmp_path / name
+    content = (whole / name).read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    items = open_images(path)
+    if len(items) == 100:
+        assert (name, share) == ("a.avi", 0.9), "the index alone is missing, and every frame is there"
+        assert close(items[99].read(), frames[99])
+        return
+    assert (items[-1].name, items[-1].video) == (path.as_posix(), items[0].video)
+    with pytest.raises(DataError, match=rf"is cut.* {len(items) - 1} (frames )?that are used"):
+        items[-1].read()
+
+
+def test_how_much_is_missing_is_told(whole: Path, tmp_path: Path) -> None:
+    for name in ("a.mkv", "a.avi"):
+        path = tmp_path / name
+        path.write_bytes((whole / name).read_bytes()[: (whole / name).stat().st_size // 2])
+        video = VideoFile(path)
+        assert f"about {100 - len(video)} frames are missing behind the {len(video)}" in str(video.damage)
+
+
+def test_a_frame_that_the_decoder_has_repaired_is_an_error(tmp_path: Path, frames: np.ndarray) -> None:
+    path = write_video(tmp_path / "a.mkv", frames)
+    data = bytearray(path.read_bytes())
+    third = len(data) // 3
+    data[third : third + 400] = bytes(400)
+    path.write_bytes(data)
+    items = open_images(path)
+    unreadable = [name for name, _ in load_stack(items, Preprocessing("gray", 48, 64)).unreadable]
+    assert 1 <= len(unreadable) < 13, "at most up to the next key frame"
+    number = int(unreadable[0].rpartition("[")[2][:-1])
+    with pytest.raises(DataError, match=f"damaged at frame {number} of {len(items)}"):
+        open_images(path)[number].read()  # by a jump, too
+    assert close(items[len(items) - 1].read(), frames[99])
+
+
+def test_events_of_a_cut_video_label_what_is_there(whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.mkv").write_bytes((whole / "a.mkv").read_bytes()[: (whole / "a.mkv").stat().st_size // 2])
+    (tmp_path / "events.csv").write_text("video,start,end\na.mkv,30,80\n")
+    items = open_images(tmp_path, "eval")
+    assert [item.anomalous for item in items[28:32]] == [False, False, True, True]
+    assert items[-1].name.endswith("a.mkv")
+
+
 @pytest.mark.parametrize("content", [b"", b"no video at all", b"\0" * 4096])
 def test_what_is_no_video_is_explained(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.mp4"

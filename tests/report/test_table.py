@@ -15,9 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from amiss.calibration import Decision
 from amiss.data import Item
 from amiss.environment.files import write_text
-from amiss.errors import AmissError, DataError, MissingExtraError, UsageError
+from amiss.errors import AmissError, DataError, MissingExtraError, UsageError, WriteError
 from amiss.model.scoring import Row
 from amiss.report.table import COLUMNS, FORMATS, ResultTable, as_record, csv_line, result_table
 
@@ -249,8 +250,7 @@ def test_resume_after_any_cut_equals_an_unbroken_run(ending: str, tmp_path: Path
         partial.write_bytes(content[:length])
         with result_table(path, RUN, resume=True) as table:
             assert table.done == content[:length].count(b"\n") - 1
-            if table.done:
-                table.check_follows(ROWS[table.done - 1].item.name)
+            assert table.lacking(each.item.name for each in ROWS) == list(range(table.done, len(ROWS)))
             for each in ROWS[table.done :]:
                 table.write(as_record(each))
         assert read_table(path) == whole
@@ -306,14 +306,87 @@ def test_resume_with_another_model_or_input_is_refused(other: dict[str, Any], tm
     assert partial.read_bytes() == before
 
 
-def test_resume_where_other_images_stand_is_refused(tmp_path: Path) -> None:
+def test_rows_stay_and_what_has_none_is_lacking_wherever_it_stands(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     broken_after(path, ROWS[:2])
-    table = ResultTable(path, RUN, resume=True)
-    table.check_follows("b.png")
-    with pytest.raises(DataError, match=r"z\.png"):
-        table.check_follows("z.png")
-    table.close()
+    with result_table(path, RUN, resume=True) as table:
+        assert table.lacking(["0.png", "a.png", "a2.png", "b.png", "a.png", "z.png"]) == [0, 2, 4, 5]
+        for each in ROWS[2:]:
+            table.write(as_record(each))
+    assert [record["name"] for record in read_table(path)] == ["a.png", "b.png", "c.png", "d.png"]
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_a_finished_table_is_added_to(ending: str, tmp_path: Path) -> None:
+    odd = [row(name, 0.5) for name in (*ODD_NAMES, *FORMULAS)]
+    path = table_of(tmp_path / f"t{ending}", [*ROWS, *odd])
+    before = read_table(path)
+    new = row("new.png", 0.75)
+    with result_table(path, RUN | {"inputs": "another folder"}, resume=True) as table:
+        names = [each.item.name for each in (*odd, new, *ROWS)]
+        assert (table.done, table.lacking(names)) == (len(before), [len(odd)])
+        table.write(as_record(new))
+    assert read_table(path) == [*before, read_table(table_of(tmp_path / f"u{ending}", [new]))[0]]
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_adding_without_anything_new_leaves_every_byte(ending: str, tmp_path: Path) -> None:
+    path = table_of(tmp_path / f"t{ending}", [*ROWS, row("=1.png"), row("a.mp4[3]")])
+    before = path.read_bytes()
+    with result_table(path, RUN, resume=True) as table:
+        assert table.done == 6
+    assert path.read_bytes() == before
+
+
+def test_rows_of_files_that_were_changed_since_then_do_not_stay(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.png", "b.png", "film.mp4")]
+    for file in files:
+        file.touch()
+    names = [str(files[0]), str(files[1]), f"{files[2]}[0]", f"{files[2]}[1]"]
+    path = table_of(tmp_path / "t.csv", [row(name) for name in names])
+    later = path.stat().st_mtime + 5
+    for file in files[1:]:
+        os.utime(file, (later, later))
+    with result_table(path, RUN, resume=True) as table:
+        assert (table.done, table.changed, table.lacking(names)) == (1, 3, [1, 2, 3])
+
+
+@pytest.mark.parametrize("content", [b"name,score\na,1\n", b"no table", b"\xff\xfe", b"name\n", b"PAR1", b"{}\n"])
+@pytest.mark.parametrize("ending", FORMATS)
+def test_a_table_of_another_kind_is_not_added_to(ending: str, content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / f"t{ending}"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="give another --out"):
+        ResultTable(path, RUN, resume=True)
+    assert names(tmp_path) == [path.name]
+    assert path.read_bytes() == content
+
+
+def test_rows_of_another_model_or_rate_are_not_added_to(tmp_path: Path) -> None:
+    decision = Decision(np.arange(20, dtype=np.float32), 0.1)
+    scores = np.array([3.5, 18.5, 25.0], dtype=np.float32)
+    p_values, flags = decision.p_values(scores), decision.is_anomaly(scores)
+    rows = [row(f"{n}.png", *each) for n, each in enumerate(zip(scores, p_values, map(bool, flags), strict=True))]
+    path = table_of(tmp_path / "t.csv", [*rows, ROWS[1]])
+    with result_table(path, RUN, resume=True, decision=decision) as table:
+        assert table.done == 4
+    for other in (Decision(np.arange(20, dtype=np.float32) + 1, 0.1), Decision(decision.calibration, 0.04)):
+        with pytest.raises(DataError, match=r"another model, engine or false-alarm rate.*\.png"):
+            ResultTable(path, RUN, resume=True, decision=other)
+        assert names(tmp_path) == ["t.csv"], "nothing that a second try would go on from"
+
+
+def test_two_cannot_write_one_table(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    with result_table(path, RUN) as table:
+        table.write(as_record(ROWS[0]))
+        for resume in (False, True):
+            with pytest.raises(
+                WriteError, match=rf"t\.csv is being written by another amiss \(process {os.getpid()}\)"
+            ):
+                ResultTable(path, RUN, resume)
+    assert [record["name"] for record in read_table(path)] == ["a.png"]
+    assert names(tmp_path) == ["t.csv"]
 
 
 def test_without_resume_a_broken_run_is_started_over(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
+import os
 import pkgutil
 import sys
 
@@ -11,10 +13,11 @@ import typer
 
 from .. import __version__, lazy
 from ..errors import AmissError, UsageError
+from .termination import TERMINATED, Termination
 
 __getattr__, __dir__ = lazy.attach(__name__)
 
-_NOT_VERBS = ("console",)
+_NOT_VERBS = ("console", "termination")
 _INTERRUPTED = 130
 _EPILOG = """\b
 Start with:
@@ -50,7 +53,22 @@ def make_app() -> typer.Typer:
 
 
 def main() -> None:
-    """Entry point of the `amiss` command: exits 0, 1 on failure, 2 on bad usage."""
+    """Entry point of the `amiss` command: exits 0, 1 on failure, 2 on bad usage, 143 where SIGTERM ended it."""
+    with Termination() as termination:
+        try:
+            _main()
+        except BaseException:
+            if not termination.asked:
+                raise
+            # Whatever the interruption has become on its way here: work has been put down, and what Python still does
+            # at its end may take longer than there is time.
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(AttributeError, OSError, ValueError):
+                    stream.flush()
+            os._exit(TERMINATED)
+
+
+def _main() -> None:
     try:
         make_app()(prog_name="amiss")
     except AmissError as error:

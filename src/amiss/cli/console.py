@@ -30,6 +30,12 @@ FalseAlarmRate = Annotated[
     float | None,
     typer.Option(help="Decide anew at this rate, without another fit; else the model's own.", show_default=False),
 ]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Remove what an earlier run left in the folders for pictures.")
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Exit with 1 where anything could not be read, be it one image or frame.")
+]
 Model = Annotated[Path, typer.Argument(help="A model file written by amiss fit.", metavar="MODEL", show_default=False)]
 
 _TASKS = {"read": "Reading images", "fit": "Training", "score": "Scoring", "explain": "Explaining"}

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import data, evaluation, registry
+from .. import data, environment, evaluation, registry
 from .console import Json, console, number, percent, plain, print_json, progress_bar
 from .fit import IMAGE_METHOD
 
@@ -41,25 +41,28 @@ def demo(
     detector = registry.get_method(method)(seed=seed, false_alarm_rate=rate)
     detector.check()
     example = data.examples.make_example(surface, seed)
-    example.write(out)
     good, test, model_file = out / "good", out / "test", out / "demo.amiss"
     people = console(json_)
-    people.print(f"[bold]Pictures[/]  {example.words}")
-    with progress_bar() as progress:
-        detector.fit(good, progress=progress).save(model_file)
-        model = detector.model_  # as it is in the file, so that the commands give the same figures
-        splits = model.record.splits
-        people.print(
-            f"[bold]Learnt[/]    {model.label} learnt from {splits.train.count + splits.stop.count} good pictures; "
-            + ("all of them" if splits.folds else f"{splits.calibrate.count} others")
-            + " set the threshold. No defect was shown."
-        )
-        labelled = replace(
-            data.open_images(test, "eval"), title=f"{surface} with drawn defects", notes=(example.words,)
-        )
-        result = evaluation.evaluate_model(model, labelled, collect=True, progress=progress)
-    assert result.collector is not None
-    page = result.collector.write(out)
+    if not out.exists():
+        environment.files.make_folder(out)
+    with environment.outputs.only_writer(out):
+        example.write(out)
+        people.print(f"[bold]Pictures[/]  {example.words}")
+        with progress_bar() as progress:
+            detector.fit(good, progress=progress).save(model_file)
+            model = detector.model_  # as it is in the file, so that the commands give the same figures
+            splits = model.record.splits
+            people.print(
+                f"[bold]Learnt[/]    {model.label} learnt from {splits.train.count + splits.stop.count} good pictures; "
+                + ("all of them" if splits.folds else f"{splits.calibrate.count} others")
+                + " set the threshold. No defect was shown."
+            )
+            labelled = replace(
+                data.open_images(test, "eval"), title=f"{surface} with drawn defects", notes=(example.words,)
+            )
+            result = evaluation.evaluate_model(model, labelled, collect=True, progress=progress)
+        assert result.collector is not None
+        page = result.collector.write(out)
     _tell(people, result.metrics, model.decision.bound)
     people.print(f"[bold]Report[/]    {plain(page)}")
     options = [*(("--method", method) if method != IMAGE_METHOD else ()), *(("--seed", str(seed)) if seed else ())]

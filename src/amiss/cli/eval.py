@@ -17,6 +17,7 @@ from .console import (
     FalseAlarmRate,
     Json,
     Model,
+    Strict,
     console,
     load_model,
     number,
@@ -104,6 +105,7 @@ def evaluate(
     explained: Annotated[int, typer.Option("--explained", help="How many anomalies are explained.", min=1)] = 40,
     false_alarm_rate: FalseAlarmRate = None,
     engine: Engine = "auto",
+    strict: Strict = False,
     json_: Json = False,
 ) -> None:
     if bool(labelled) == bool(good or bad):
@@ -132,6 +134,8 @@ def evaluate(
         people.print(f"Report: {plain(result.collector.write(page))}")
     if json_:
         print_json(metrics)
+    if strict and metrics["left_out"]["unreadable"]:
+        raise typer.Exit(1)
 
 
 def _print_explanations(people: Any, rows: list[dict[str, Any]], gives_map: bool) -> None:

@@ -14,13 +14,14 @@ import typer
 from .. import data, environment, registry, report
 from .. import explain as explaining
 from ..errors import AmissError, WriteError
-from .console import Engine, Json, Model, console, plain, print_json, progress_bar, settings
+from .console import Engine, Json, Model, Overwrite, Strict, console, plain, print_json, progress_bar, settings
 
 if TYPE_CHECKING:
     from ..explain.images import Explained
     from ..model import FittedModel
 
 ORDER = 5
+_RECORDS = "explanations.jsonl"
 _HELP = """Explain scores: where the reason sits, and what would become of the score if it looked as expected.
 
 \b
@@ -57,8 +58,10 @@ def explain(
     most: Annotated[int, typer.Option(help="Explain only so many images, the strangest; 0: all.", min=0)] = 0,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for pictures and explanations.jsonl, which is written anew.", show_default=False),
+        typer.Option(help="Folder for pictures and explanations.jsonl, of this run alone.", show_default=False),
     ] = None,
+    overwrite: Overwrite = False,
+    strict: Strict = False,
     engine: Engine = "auto",
     json_: Json = False,
 ) -> None:
@@ -69,7 +72,7 @@ def explain(
     explainer.check(model)
     records: list[dict[str, Any]] = []
     people = console(json_)
-    with _lines(out) as lines, progress_bar() as progress:
+    with _lines(out, overwrite) as lines, progress_bar() as progress:
         for found in explaining.images.explain_collection(
             model, collection, explainer, most=most, total=len(collection), progress=progress
         ):
@@ -90,21 +93,24 @@ def explain(
         filled = sorted({record["filled"] for record in records if not record["error"]})
         stands_in = f"; as expected: {', '.join(filled)}" if filled else ""
         people.print(f"[dim]{kind.title}; known limits: {kind.limits}{stands_in}[/]")
-    if records and all(record["error"] for record in records):
+    errors = sum(record["error"] is not None for record in records)
+    if errors and (strict or errors == len(records)):
         raise typer.Exit(1)
 
 
 @contextlib.contextmanager
-def _lines(folder: Path | None) -> Iterator[TextIO]:
-    """What takes a line for every explanation."""
+def _lines(folder: Path | None, overwrite: bool) -> Iterator[TextIO]:
+    """What takes a line for every explanation; the file has its name only once it is whole."""
     if folder is None:
         yield io.StringIO()
         return
-    environment.files.make_folder(folder)
-    path = folder / "explanations.jsonl"
+    path = folder / _RECORDS
+    partial = folder / f"{_RECORDS}.partial"
     try:
-        with path.open("w", encoding="utf-8") as file:
-            yield file
+        with environment.outputs.pictures_folder(folder, overwrite=overwrite, others=(path.name, partial.name)):
+            with partial.open("w", encoding="utf-8") as file:
+                yield file
+            partial.replace(path)
     except OSError as error:
         if isinstance(error, AmissError):  # says it better
             raise

@@ -104,10 +104,9 @@ def fit(
             raise UsageError(f"{out} is a folder; give the name of a file, such as {out / 'part.amiss'}")
     except OSError:
         pass  # a name that cannot be is explained by the next line
-    environment.files.check_writable(out)
     work_dir = out.with_name(out.name + ".partial")
     try:
-        with progress_bar() as progress:
+        with environment.outputs.only_writer(out), progress_bar() as progress:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DegenerateTrainingWarning)  # the notes below say the same
                 detector.fit(
@@ -119,9 +118,9 @@ def fit(
                     progress=progress,
                 )
             detector.save(out)
+            shutil.rmtree(work_dir, ignore_errors=True)
     except KeyboardInterrupt:
         raise TrainingError("stopped; the same command with --resume goes on behind the last whole epoch") from None
-    shutil.rmtree(work_dir, ignore_errors=True)
     _report(detector.model_, method, out, json_)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,19 @@ from .. import data, environment, service
 from .. import explain as explaining
 from .. import report as reporting
 from ..errors import AmissError, UsageError
-from .console import Engine, FalseAlarmRate, Json, Model, console, load_model, plain, printable, progress_bar
+from .console import (
+    Engine,
+    FalseAlarmRate,
+    Json,
+    Model,
+    Overwrite,
+    Strict,
+    console,
+    load_model,
+    plain,
+    printable,
+    progress_bar,
+)
 
 if TYPE_CHECKING:
     from ..data import Collection
@@ -32,12 +45,16 @@ Streams: memory does not grow with the number of images. An unreadable file beco
 
 Methods with a map also find regions, where an image is amiss: as lists in the rows, as a COCO file, as masks.
 
+--resume goes on with a run that was broken off, or adds to a finished table: rows of files that it has stay, those of
+new files are appended, and files that were changed since then are scored again.
+
 \b
 Examples:
   amiss score part.amiss parts/new
   amiss score part.amiss parts/new --out scores.csv
   amiss score part.amiss parts/new --false-alarm-rate 0.05
   amiss score part.amiss 'cam1/*.png' cam2 --out scores.parquet --resume
+  amiss score part.amiss parts/new --out all.csv --resume    # every day: new files only
   amiss score part.amiss parts/new --report page.html --heatmaps maps
   amiss score part.amiss parts/new --out scores.jsonl --regions --coco where.json
   amiss score hall.amiss today.mp4 --out today.csv --film films
@@ -69,7 +86,11 @@ def score(
         Path | None, typer.Option(help="Folder for a mask (PNG) of every image.", show_default=False)
     ] = None,
     film: Annotated[Path | None, typer.Option(help="Folder for a film of every video.", show_default=False)] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was broken off (with --out).")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a broken run, or add what is new to a table (with --out).")
+    ] = False,
+    overwrite: Overwrite = False,
+    strict: Strict = False,
     false_alarm_rate: FalseAlarmRate = None,
     engine: Engine = "auto",
     json_: Json = False,
@@ -85,9 +106,6 @@ def score(
     model = load_model(path, engine, false_alarm_rate)
     if (heatmaps or regions or coco or masks) and not model.gives_map:
         raise UsageError(f"{model.label} has no anomaly map; fit with --method bcae1 for maps")
-    for folder in (heatmaps, masks):
-        if folder is not None:
-            environment.files.make_folder(folder)
     collection = data.open_images(inputs, "score")
     if film is not None and not collection.of_video and model.clip_length == 1:
         raise UsageError(f"{collection.title} begins with a still image, of which there is no film; try --heatmaps")
@@ -95,28 +113,41 @@ def score(
     counts = _Counts()
     with ExitStack() as stack:
         progress = stack.enter_context(progress_bar())
+        folders = {"--heatmaps": heatmaps, "--masks": masks, "--film": film}
+        _hold(stack, {option: folder for option, folder in folders.items() if folder}, overwrite, resume)
         collector = None
         if report is not None:
             collector = reporting.collect.ReportCollector(model, f"Scores of {path.name}", explainer, progress)
         run: dict[str, Any] = {"model": reporting.table.digest_of(path), "engine": model.engine.name}
-        run |= {"inputs": inputs, "number of images": len(collection), "false-alarm rate": model.false_alarm_rate}
-        run |= {"regions": True} if regions else {}
+        run |= {"inputs": inputs, "false-alarm rate": model.false_alarm_rate}
         annotations = None
         if coco is not None:
             annotations = stack.enter_context(reporting.regions.coco_file(coco, f"Regions found by {path.name}"))
         where = _Regions(model, annotations, masks) if regions or coco or masks else None
-        table = stack.enter_context(reporting.table.result_table(out, run, resume, regions)) if out else None
-        write = table.write if table else stack.enter_context(_Printer(json_))
-        done = table.done if table else 0
-        if done and table is not None:
-            table.check_follows(collection[done - 1].name)
+        further = [*(["time"] if _has_times(collection) else []), *(["map"] if heatmaps else [])]
+        table = None
+        if out is not None:
+            written = reporting.table.result_table(out, run, resume, regions, further, model.decision)
+            table = stack.enter_context(written)
+        write = table.write if table else stack.enter_context(_Printer(json_, further))
+        new: Sequence[int] = range(len(collection))
+        if table is not None and table.done:
+            new = table.lacking(item.name for item in collection)
             if collector is not None:
-                _tell_earlier_rows(table, collection, collector)
+                _tell_earlier_rows(table, collection, set(new), collector)
+        fed = _fed(new, len(collection), model.clip_length, model.batch_size)
         films = stack.enter_context(service.watching.Films(model, film)) if film else None
         # a frame of a video is found again only by a jump, so its picture comes along where it is shown
         picture = reporting.film.LONGEST if films or (heatmaps is not None and collection.of_video) else None
-        for row in model.rows(collection[done:] if done else collection, picture=picture):
+        wanted = set(new) if fed != new else fed
+        for index, row in zip(fed, model.rows((collection[index] for index in fed), picture=picture), strict=True):
+            if index not in wanted:
+                continue
             record = reporting.table.as_record(row)
+            if "time" in further:
+                record["time"] = None if row.item.time is None else round(row.item.time, 3)
+            if heatmaps is not None:
+                record["map"] = None if row.map is None else _write_heatmap(model, row, heatmaps)
             if where is not None:
                 found = where.add(row)
                 record |= {"regions": found} if regions else {}
@@ -124,26 +155,51 @@ def score(
             counts.add(row)
             if collector is not None:
                 collector.add(replace(row, picture=None))
-            if heatmaps is not None and row.map is not None:
-                _write_heatmap(model, row, heatmaps)
             if films is not None:
                 films.add(row)
-            progress("score", done + counts.total, len(collection), "")
+            progress("score", counts.total, len(new), "")
             if table is not None and counts.total % 256 == 0:
                 table.flush()
         page = collector.write(report) if collector is not None and report is not None else None
     for note in collection.notes:
         console(True).print(f"[yellow]note[/]  {plain(note)}")
     what = "frames" if collection.of_video or model.clip_length > 1 else "images"
-    _summary(counts, done, model, out, json_, what)
+    _summary(counts, table, model, out, json_, what)
     if films is not None:
         console(True).print(f"{films.count} film{'s' * (films.count != 1)} in {plain(film)}")
     if where is not None:
         console(True).print(f"{where.count} region{'s' * (where.count != 1)} in {where.images} {what}")
     if page is not None:
         console(True).print(f"Report: {plain(page)}")
-    if counts.total and counts.errors == counts.total:
+    if counts.errors and (strict or counts.errors == counts.total):
         raise typer.Exit(1)
+
+
+def _hold(stack: ExitStack, folders: dict[str, Path], overwrite: bool, add: bool) -> None:
+    """The folders of pictures are this run's until the stack is left; two options may name one."""
+    held: list[Path] = []
+    for option, folder in folders.items():
+        if not any(folder.exists() and each.samefile(folder) for each in held):
+            stack.enter_context(environment.outputs.pictures_folder(folder, option, overwrite=overwrite, add=add))
+            held.append(folder)
+
+
+def _has_times(collection: Collection) -> bool:
+    return collection.of_video and any(item.time is not None for item in collection)
+
+
+def _fed(new: Sequence[int], count: int, clip_length: int, together: int) -> Sequence[int]:
+    """Indices of the images to be scored: the new ones, and before them the frames that their clips need.
+
+    New ones in one piece at the end, as a broken run leaves them, begin with their whole batch: the same batches give
+    the same scores to the last bit.
+    """
+    if len(new) in (0, count):
+        return new
+    wanted = set(new)
+    clips = {at for index in new if index - 1 not in wanted for at in range(max(0, index - clip_length + 1), index)}
+    fed = sorted(wanted | clips)
+    return range(fed[0] // together * together, count) if count - fed[0] == len(fed) else fed
 
 
 def _explainer(name: str, model: FittedModel, report: Path | None) -> Explainer:
@@ -156,10 +212,12 @@ def _explainer(name: str, model: FittedModel, report: Path | None) -> Explainer:
     return explainer
 
 
-def _tell_earlier_rows(table: ResultTable, collection: Collection, collector: ReportCollector) -> None:
-    """A report of a resumed run is about all images; those scored before the break have no map any more."""
-    for item, record in zip(collection[: table.done], table.rows(), strict=True):
-        collector.add(reporting.table.as_row(item, record))
+def _tell_earlier_rows(table: ResultTable, collection: Collection, new: set[int], collector: ReportCollector) -> None:
+    """A report of a resumed run is about all images given; those scored before have no map any more."""
+    records = {table.kept_name(record["name"]): record for record in table.rows()}
+    for index, item in enumerate(collection):
+        if index not in new:
+            collector.add(reporting.table.as_row(item, records[table.kept_name(item.name)]))
 
 
 class _Counts:
@@ -197,17 +255,18 @@ class _Regions:
 class _Printer:
     """Rows on standard output while they come: lines for people, csv for pipes, one document for --json."""
 
-    def __init__(self, json_mode: bool) -> None:
+    def __init__(self, json_mode: bool, further: Sequence[str] = ()) -> None:
         self._json, self._people, self._first = json_mode, sys.stdout.isatty(), True
+        self._columns = (*reporting.table.COLUMNS, *further)
 
     def __call__(self, record: dict[str, Any]) -> None:
-        table = reporting.table
         if self._json:
             sys.stdout.write(('{"rows": [\n' if self._first else ",\n") + json.dumps(record))
         elif self._people:
             sys.stdout.write(_line(record) + "\n")
         else:
-            sys.stdout.write((",".join(table.COLUMNS) + "\n" if self._first else "") + table.csv_line(record))
+            head = ",".join(self._columns) + "\n" if self._first else ""
+            sys.stdout.write(head + reporting.table.csv_line(record, self._columns))
         self._first = False
 
     def __enter__(self) -> _Printer:
@@ -229,15 +288,21 @@ def _line(record: dict[str, Any]) -> str:
     return printable(f"{verdict}  score {record['score']:8.4f}  p {record['p_value']:.4f}  {record['name']}")
 
 
-def _write_heatmap(model: FittedModel, row: Row, folder: Path) -> None:
-    picture = service.watching.annotated(model, row)
-    reporting.heatmap.write_png(picture, folder / environment.files.picture_name(row.item.name))
+def _write_heatmap(model: FittedModel, row: Row, folder: Path) -> str:
+    """Returns the file, its folder as it was given."""
+    target = folder / environment.files.picture_name(row.item.name)
+    reporting.heatmap.write_png(service.watching.annotated(model, row), target)
+    return target.as_posix()
 
 
-def _summary(counts: _Counts, done: int, model: FittedModel, out: Path | None, json_: bool, what: str) -> None:
+def _summary(
+    counts: _Counts, table: ResultTable | None, model: FittedModel, out: Path | None, json_: bool, what: str
+) -> None:
     people = console(json_mode=True)
     unreadable = f", {counts.errors} could not be read" if counts.errors else ""
-    resumed = f" ({done} more had been scored before)" if done else ""
+    resumed = f" ({table.done} more had been scored before)" if table is not None and table.done else ""
+    if table is not None and table.changed:
+        resumed += f" ({table.changed} of them again, because their files were changed)"
     people.print(
         f"[bold]{counts.anomalous} of {counts.total} {what} are amiss[/]{unreadable}{resumed}. "
         f"{plain(model.decision.explain())}"

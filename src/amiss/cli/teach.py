@@ -47,9 +47,8 @@ def teach(
     seed: Annotated[int, typer.Option(help="Chooses what is kept aside.")] = 0,
     json_: Json = False,
 ) -> None:
-    environment.files.check_writable(out)
-    model = registry.load(path)
-    with progress_bar() as progress:
+    with environment.outputs.only_writer(out), progress_bar() as progress:  # the model too may be this file
+        model = registry.load(path)
         lesson = service.teaching.teach(
             model,
             normal,

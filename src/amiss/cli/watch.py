@@ -17,7 +17,7 @@ import typer
 
 from .. import data, service
 from ..errors import DataError, UsageError
-from .console import Engine, FalseAlarmRate, Json, Model, console, load_model, plain, progress_bar
+from .console import Engine, FalseAlarmRate, Json, Model, Strict, console, load_model, plain, progress_bar
 
 if TYPE_CHECKING:
     from ..data.live import LiveSource
@@ -30,7 +30,8 @@ SOURCE is a video, a folder of frames, or a known set; or, watched until Ctrl-C:
 
 \b
 An event begins when the score, averaged over the last 9 frames, exceeds the model's threshold. It ends with its video.
-With --out DIR, events are added to DIR/events.jsonl, and each has its film there.
+With --out DIR, events are added to DIR/events.jsonl, and each has its film there; those of earlier runs stay. What
+cannot be read of a video is told when it is over, and --strict makes a failure of it.
 --alert runs a program at the start of every event, with the event as JSON on its standard input.
 
 \b
@@ -56,6 +57,7 @@ def watch(
     rate: Annotated[float, typer.Option(help="Frames a second, where the source does not tell.", min=0.1)] = 25.0,
     false_alarm_rate: FalseAlarmRate = None,
     engine: Engine = "auto",
+    strict: Strict = False,
     json_: Json = False,
 ) -> None:
     command = shlex.split(alert) if alert else []
@@ -67,8 +69,9 @@ def watch(
         live = data.live.LiveSource(source, told=lambda what, why: say({"event": what, "why": why}), patience=10)
         watcher = service.watching.Watcher(model, out, command, rate, live=True)
         status = _Status(live)
-        with _stopping(live.stop):
-            for record in watcher.watch(live, 1, lambda row, smoothed: status.frame(say)):
+        records = watcher.watch(live, 1, lambda row, smoothed: status.frame(say))
+        with _stopping(live.stop), contextlib.closing(records):
+            for record in records:
                 say(record)
         say({"event": "stopped", "frames": watcher.frames, "dropped": live.dropped, "events": watcher.count})
         return
@@ -83,22 +86,29 @@ def watch(
             done += 1
             progress("watch", done, len(collection), "")
 
-        for record in watcher.watch(collection, each=each):
-            say(record)
+        with contextlib.closing(watcher.watch(collection, each=each)) as records:
+            for record in records:
+                say(record)
     for note in collection.notes:
         console(True).print(f"[yellow]note[/]  {plain(note)}")
     say({"event": "stopped", "frames": watcher.frames, "unreadable": watcher.unreadable, "events": watcher.count})
     if not watcher.frames:
         raise DataError(f"no frame of {source} could be read; check that a player shows it")
+    if strict and watcher.unreadable:
+        raise typer.Exit(1)
 
 
 @contextlib.contextmanager
 def _stopping(stop: Callable[[], None]) -> Iterator[None]:
     """Ctrl-C, or a service manager's signal to end, stops in good order; the second one at once."""
 
+    asked_before = False
+
     def asked(number: int, frame: object) -> None:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        nonlocal asked_before
+        if asked_before:
+            raise KeyboardInterrupt
+        asked_before = True
         stop()
 
     before = {each: signal.signal(each, asked) for each in (signal.SIGINT, signal.SIGTERM)}
@@ -148,6 +158,8 @@ def _sentence(record: dict[str, Any]) -> str:
             f"       until {_when(record['end_time'])}, worst at {_when(record['peak_time'])} "
             f"(p {record['p_value']:.4f}){film}"
         )
+    if what == "damaged":
+        return f"[yellow]damaged[/]  {record['unreadable']} unreadable: {plain(record['error'])}"
     if what == "lost":
         return f"[yellow]lost[/]   {plain(record['why'])}; trying again"
     if what == "back":

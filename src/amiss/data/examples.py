@@ -99,7 +99,7 @@ class Example:
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder} is a file; give the name of a folder")
         about = folder / "about.txt"
-        if not about.exists() and folder.is_dir() and any(folder.iterdir()):
+        if not about.exists() and folder.is_dir() and any(not each.name.startswith(".") for each in folder.iterdir()):
             raise UsageError(f"{folder} is not empty and holds no earlier example; give the name of a new folder")
         files.write_text(about, f"{self.words}\n\n{_SOURCES}\n")
         _write(folder / "good", self.learnt)

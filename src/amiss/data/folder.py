@@ -26,6 +26,7 @@ from amiss.data.labels import (
     is_normal_name,
     read_events,
     read_groups,
+    rows_by_stem,
     sounds_anomalous,
     with_events,
 )
@@ -52,7 +53,8 @@ def folder_collection(path: str | os.PathLike[str], purpose: Purpose) -> Collect
     folders (see `amiss.data.labels.is_normal_name`) beside others, in the folder or in a set that lies in it (see
     `amiss.data.layouts.recognise`); annotations (see `amiss.data.annotations`); masks, where one that marks something
     makes an image anomalous. An image that `groups.csv` does not list, and that has the name of a listed one but for
-    the ending, is taken for a mask. What was recognised is said in a note.
+    the ending, is taken for a mask, unless the listed one is gone: then it is that one, saved in another format. What
+    was recognised is said in a note.
 
     Args:
         path: the folder; items are named by it and their path below it.
@@ -445,8 +447,10 @@ def _listed(root: str) -> tuple[_Files, dict[str, GroupRow], list[str]]:
     table = os.path.join(root, "groups.csv")
     if not os.path.isfile(table):
         return files, {}, notes
-    rows = read_groups(table)
     found = files.images
+    rows, moved = rows_by_stem(read_groups(table), found)
+    if moved:
+        notes.append(f"{moved} images have another ending than in {table}, and were found by the rest of their name")
     if not any(name in rows for name in found):
         notes.append(f"{table} lists none of the {len(found)} images that were looked for; no groups are known")
     stems = {os.path.splitext(name)[0] for name in rows}

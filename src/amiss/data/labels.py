@@ -1,7 +1,7 @@
 """Labels that people write beside their images: names of folders, `groups.csv`, and `events.csv` for videos."""
 
 # os.path and strings as in folder.py: names keep the path as given.
-# ruff: noqa: PTH110, PTH118, PTH123
+# ruff: noqa: PTH110, PTH118, PTH122, PTH123
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import itertools
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -91,6 +92,27 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, GroupRow]:
     return rows
 
 
+def rows_by_stem(rows: dict[str, GroupRow], names: Sequence[str]) -> tuple[dict[str, GroupRow], int]:
+    """The rows, those of missing files moved to the one image that has their name but for the ending; and how many.
+
+    So a table holds on when its pictures are saved as `.jpg` instead of `.png`. Where two listed files, or two images,
+    share a name, nothing is guessed.
+
+    >>> moved, count = rows_by_stem({"a/1.png": GroupRow(None, "part-1", None)}, ["a/1.jpg", "a/2.jpg"])
+    >>> moved["a/1.jpg"].group, count
+    ('part-1', 1)
+    """
+    found = set(names)
+    images, listed = (Counter(os.path.splitext(name)[0] for name in each) for each in (names, rows))
+    now = {}
+    for name in names:
+        stem = os.path.splitext(name)[0]
+        if name not in rows and images[stem] == listed[stem] == 1:
+            now[stem] = name
+    moved = {file: now[stem] for file in rows if file not in found and (stem := os.path.splitext(file)[0]) in now}
+    return {moved.get(file, file): row for file, row in rows.items()}, len(moved)
+
+
 def read_events(path: str | os.PathLike[str]) -> list[Stretch]:
     """Read an `events.csv`: columns `video`, `start`, `end` (frames, counted from 0, both included), perhaps `kind`.
 
@@ -130,22 +152,24 @@ def with_events(collection: Collection, stretches: Sequence[Stretch], root: str,
     """
     prefix = os.path.join(root, "").replace(os.sep, "/")
     places: dict[str, list[int]] = {}
+    cut: set[str] = set()  # of these nobody knows how long they were
     for place, item in enumerate(collection):
-        places.setdefault(f"{video_of(item)}/".removeprefix(prefix).rstrip("/") or ".", []).append(place)
+        frames = places.setdefault(f"{video_of(item)}/".removeprefix(prefix).rstrip("/") or ".", [])
+        if item.name == item.video:
+            cut.add(item.name.removeprefix(prefix))
+        else:
+            frames.append(place)
     marks = np.zeros(len(collection), dtype=np.int32)
     for number, stretch in enumerate(stretches, start=1):
-        frames = places.get(stretch.video)
-        if frames is None:
+        if stretch.video not in places:
             if not whole and os.path.exists(prefix + stretch.video):
                 continue
             raise DataError(
                 f"{stretch.where}: {stretch.video} is no video in {root}; "
                 f"write its path as seen from there, such as {next(iter(places))}"
             )
-        first = collection[frames[0]]
-        if first.name == first.video:
-            continue  # a file that cannot be opened: nobody knows how long it is
-        if stretch.end >= len(frames):
+        frames = places[stretch.video]
+        if stretch.end >= len(frames) and stretch.video not in cut:
             raise DataError(
                 f"{stretch.where}: end {stretch.end} is past the last frame of {stretch.video}, which is "
                 f"{len(frames) - 1}, counted from 0; mend the line"

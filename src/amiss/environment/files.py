@@ -89,6 +89,15 @@ def picture_name(name: str, ending: str = "png") -> str:
     return f"{readable}-{unique}.{ending}"
 
 
+def is_picture_name(name: str) -> bool:
+    """Whether a file has a name that `picture_name` gives, or had one while it was written.
+
+    >>> is_picture_name("parts_new_7.png-0222977a.mask.png"), is_picture_name("7.png")
+    (True, False)
+    """
+    return re.search(r"-[0-9a-f]{8}\.(png|mask\.png|mp4|mp4\.partial)$", name) is not None
+
+
 def _cannot(path: Path, error: OSError) -> WriteError:
     return WriteError(f"{path} cannot be written: {error.strerror or error}; choose another place")
 

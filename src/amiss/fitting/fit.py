@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from ..data.inputs import stacked_inputs
 from ..data.stack import Stack
 from ..engines import batch_size
 from ..environment import versions
+from ..environment.files import make_folder
+from ..environment.outputs import only_writer
 from ..errors import DegenerateTrainingWarning, UsageError
 from ..model.calibrated import calibrate, calibrated_by
 from ..model.fitted import FittedModel
@@ -57,9 +60,10 @@ def fit(
     _check(recipe, anomalies, validation)
     collection = open_normal(x)
     strict = in_memory(x)
-    context = prepare(recipe, collection, anomalies, validation, work_dir, resume, progress, strict)
-    context, discarded = without_strangest(recipe, context)
-    trained = recipe.train_across(context) if context.folds else recipe.train(context)
+    with _only_fit_in(work_dir):
+        context = prepare(recipe, collection, anomalies, validation, work_dir, resume, progress, strict)
+        context, discarded = without_strangest(recipe, context)
+        trained = recipe.train_across(context) if context.folds else recipe.train(context)
     shape, stack, splits = context.preprocessing.shape, context.stack, context.splits
     scorer = with_backbone(trained.head, context.backbone, shape)
     inputs = stacked_inputs(stack, splits.calibrate, recipe.clip_length)
@@ -85,6 +89,20 @@ def fit(
     for sentence in warned:
         warnings.warn(sentence, DegenerateTrainingWarning, stacklevel=3)
     return model
+
+
+@contextlib.contextmanager
+def _only_fit_in(work_dir: Path | None) -> Iterator[None]:
+    if work_dir is None:
+        yield
+        return
+    make_folder(work_dir)
+    try:
+        with only_writer(work_dir, "work_dir"):
+            yield
+    finally:
+        with contextlib.suppress(OSError):  # one that holds something
+            work_dir.rmdir()
 
 
 def _check(recipe: Recipe[Any], anomalies: Images | None, validation: Images | None) -> None:

@@ -20,7 +20,7 @@ from ..data.labelled import Labelled
 from ..data.preprocessing import Preprocessing, infer_preprocessing, to_float
 from ..data.splits import Splits, split_folds, split_normals
 from ..data.stack import Stack, load_stack, sample_pixels
-from ..environment.files import make_folder
+from ..environment.files import make_folder, write_text
 from ..errors import DataError, TrainingError
 from ..lazy import torch
 from ..model.facts import PRETRAINED
@@ -167,7 +167,7 @@ def _claim(recipe: Recipe[Any], context: FitContext, work_dir: Path) -> None:
     make_folder(work_dir)
     for old in work_dir.rglob("stage-*"):  # members of a panel have folders of their own
         old.unlink()
-    path.write_text(json.dumps(claim), encoding="utf-8")
+    write_text(path, json.dumps(claim))
 
 
 def digest_of(digests: Sequence[str]) -> str:

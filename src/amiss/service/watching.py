@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import re
 import subprocess
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +24,7 @@ from ..data import Item
 from ..data.clips import video_of
 from ..environment import versions
 from ..environment.files import make_folder, picture_name
+from ..environment.outputs import only_writer
 from ..errors import DataError, WriteError
 from ..events import Event, Events
 from ..model import FittedModel, Row
@@ -46,7 +48,7 @@ class Watcher:
 
     Args:
         model: fitted.
-        folder: where `events.jsonl` grows and clips go, or None.
+        folder: where `events.jsonl` grows and clips go, or None. Events are numbered on from those that it holds.
         alert: a program with its arguments, started at the beginning of every event with its record on standard input.
         rate: frames a second, of clips and of times that a source does not tell.
         live: are times those of the clock?
@@ -67,35 +69,50 @@ class Watcher:
         self._new_events = events or (lambda: Events(*thresholds))
         self._recent: deque[Row] = deque(maxlen=max(1, round(_BEFORE * rate)))
         self._film: Film | None = None
-        self._filmed = 0
+        self._filmed = self._earlier = 0
         self._running: list[subprocess.Popen[bytes]] = []
+        self._damaged: dict[str, tuple[int, str | None]] = {}
         self._video: str | None = None
         self._begin(None)
-        #: Frames that were scored, frames that could not be read, and events so far.
+        #: Frames that were scored, frames or files that could not be read, and events so far.
         self.frames = self.unreadable = self.count = 0
         if folder is not None:
             make_folder(folder)
 
     def watch(
         self, items: Iterable[Item], batch_size: int | None = None, each: Callable[[Row, float], None] | None = None
-    ) -> Iterator[Record]:
+    ) -> Generator[Record, None, None]:
         """Score the frames of a source in order; yields a record at the start and the end of each event.
 
         Args:
             items: frames as they come; a collection, or a `LiveSource`.
             batch_size: frames scored together; 1 for what must not wait.
             each: told every row and its smoothed score.
+
+        Raises:
+            WriteError: the folder cannot be written to, or somebody else is writing to it.
         """
+        if self._folder is None:
+            yield from self._watched(items, batch_size, each)
+            return
+        with only_writer(self._folder):
+            self._earlier = _begin_after(self._folder)
+            yield from self._watched(items, batch_size, each)
+
+    def _watched(
+        self, items: Iterable[Item], batch_size: int | None, each: Callable[[Row, float], None] | None
+    ) -> Iterator[Record]:
         picture = None if self._folder is None else _KEPT_SIDE
         try:
             for row in self._model.rows(items, batch_size, 1 if self._live else None, picture):
                 if row.error is not None:
                     self.unreadable += 1
+                    self._note_damage(row)
                     continue
                 # No event spans two videos, or the time in which a camera was away.
                 video = (row.item.group if self._live else None) or video_of(row.item)
                 if video != self._video:
-                    yield from self._ended(self._events.finish())
+                    yield from self._over()
                     self._begin(video)
                 ended = self._events.push(row.score)
                 if each is not None:
@@ -104,10 +121,10 @@ class Watcher:
                 self.frames += 1
                 self._frame += 1
         except DataError:  # the source gave up; what it has shown until then counts
-            yield from self._ended(self._events.finish())
+            yield from self._over()
             raise
         else:
-            yield from self._ended(self._events.finish())
+            yield from self._over()
         finally:
             self._let_go()
 
@@ -118,6 +135,22 @@ class Watcher:
         self._times: deque[tuple[int, float | None]] = deque(maxlen=_REMEMBERED)
         self._peak: tuple[int, float | str | None] = (-1, None)
         self._recent.clear()
+
+    def _note_damage(self, row: Row) -> None:
+        """Count what cannot be read, by video; a camera has none."""
+        video = video_of(row.item)
+        count, reason = self._damaged.get(video, (0, row.error))
+        # that a file is cut says more than that single frames are missing
+        self._damaged[video] = count + 1, row.error if row.item.name == video else reason
+
+    def _over(self) -> Iterator[Record]:
+        """What is left to tell where a video is over."""
+        yield from self._ended(self._events.finish())
+        for video, (count, reason) in self._damaged.items():
+            record = {"event": "damaged", "video": video, "unreadable": count, "error": reason}
+            self._say(record)
+            yield record
+        self._damaged.clear()
 
     def _told(self, row: Row, ended: Event | None) -> Iterator[Record]:
         self._times.append((self._frame, row.item.time))
@@ -149,7 +182,7 @@ class Watcher:
     def _record(self, what: str, event: Event, start_time: float | str | None) -> Record:
         return {
             "event": what,
-            "number": self.count,
+            "number": self._earlier + self.count,
             "video": None if self._live else self._video,
             "start": event.start,
             "start_time": start_time,
@@ -195,7 +228,10 @@ class Watcher:
         if self._folder is None:
             return
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-") if self._live else ""
-        self._film, self._filmed = Film(self._folder / f"{stamp}event-{self.count:04d}.mp4", self._rate), 0
+        self._film, self._filmed = (
+            Film(self._folder / f"{stamp}event-{self._earlier + self.count:04d}.mp4", self._rate),
+            0,
+        )
         for row in self._recent:
             self._film.add(annotated(self._model, row))
 
@@ -212,12 +248,58 @@ class Watcher:
             self._filmed += 1
 
     def _let_go(self) -> None:
-        """Keep the film of an event that is cut short; where that fails, leave nothing of it."""
+        """Keep what is known of an event that is cut short, and its film; where that fails, leave nothing of it."""
+        if self._started is not None:
+            with contextlib.suppress(WriteError):
+                for _ in self._ended(self._events.finish()):
+                    pass  # in the file alone: nobody listens any more
         film, self._film = self._film, None
         if film is not None:
             with contextlib.suppress(WriteError):
                 film.close()
             film.discard()
+
+
+def _begin_after(folder: Path) -> int:
+    """The largest number of an event in a folder, by its records and films: none of them is written over.
+
+    Records are then ready to grow: half a record, which a run that was killed may leave, is cut off.
+    """
+    numbers = [0]
+    for path in folder.glob("*event-*.mp4*"):
+        named = re.search(r"event-(\d+)\.mp4", path.name)
+        numbers.append(int(named[1]) if named else 0)
+    path = folder / "events.jsonl"
+    try:
+        with path.open("rb+") as file:
+            line = b"\n"
+            for line in file:
+                numbers.append(_number_in(line))
+            if not line.endswith(b"\n"):
+                if _parsed(line) is None:
+                    file.truncate(file.tell() - len(line))
+                else:
+                    file.write(b"\n")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise WriteError(f"{path} cannot be written: {error.strerror}; give another --out") from error
+    return max(numbers)
+
+
+def _number_in(line: bytes) -> int:
+    """Of a record that has one, else 0."""
+    record = _parsed(line)
+    number = record.get("number") if isinstance(record, dict) else None
+    return number if isinstance(number, int) else 0
+
+
+def _parsed(line: bytes) -> Any:
+    """What a line of JSON holds; None where it is none."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 class Films:

@@ -24,11 +24,16 @@ def crossing(steps: int | list[int], count: int = 60, size: tuple[int, int] = (4
 
 
 def write_video(
-    path: Path, frames: Frames, codec: str = "libx264", rate: int = 25, times: list[int] | None = None
+    path: Path,
+    frames: Frames,
+    codec: str = "libx264",
+    rate: int = 25,
+    times: list[int] | None = None,
+    options: dict[str, str] | None = None,
 ) -> Path:
-    """Write (n, h, w) or (n, h, w, 3) frames; `times` in ticks of a hundredth of a second."""
+    """Write (n, h, w) or (n, h, w, 3) frames; `times` in ticks of a hundredth of a second, `options` of the format."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=options or {}) as container:
         stream: Any = container.add_stream(codec, rate=rate)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"

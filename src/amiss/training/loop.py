@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from ..data.clips import Clips
+from ..environment.files import atomic_write
 from ..environment.machine import keep_freed_memory
 from ..errors import TrainingError
 from ..metrics import Ranking
@@ -388,9 +389,8 @@ def _chosen_by(stage: Stage, data: TrainingData) -> str:
 
 def _save(path: Path, state: dict[str, Any]) -> None:
     """Whole, or not at all: a checkpoint that a power failure cuts would cost all that came before it."""
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
+    with atomic_write(path) as file:
+        torch.save(state, file)
 
 
 def _checkpoint(path: Path) -> Any:
