@@ -51,9 +51,7 @@ def serve(
     ] = "onnxruntime",
     json_: Json = False,
 ) -> None:
-    environment.versions.require(
-        "serve", "amiss serve", "fastapi", "uvicorn", "python_multipart", "prometheus_client"
-    )
+    environment.versions.require("serve", "amiss serve", "fastapi", "uvicorn", "python_multipart", "prometheus_client")
     logging.basicConfig(format="amiss: %(message)s", level=logging.INFO)
     limits = service.web.limits.Limits(
         bytes=megabytes << 20,

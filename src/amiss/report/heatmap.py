@@ -64,9 +64,7 @@ def overlay(image: NDArray[Any], anomaly_map: NDArray[np.float32], threshold: fl
     return shown
 
 
-def layer(
-    anomaly_map: NDArray[np.float32], threshold: float, floor: float, size: tuple[int, int]
-) -> NDArray[np.uint8]:
+def layer(anomaly_map: NDArray[np.float32], threshold: float, floor: float, size: tuple[int, int]) -> NDArray[np.uint8]:
     """What `overlay` lays over an image, without the image: (height, width, 4) uint8, red, green, blue and opacity.
 
     Args:
@@ -77,7 +75,8 @@ def layer(
     [250, 205, 62, 224]
     """
     colour, opacity = _coloured(anomaly_map, threshold, floor, size)
-    return np.rint(np.concatenate([colour, 255 * opacity], axis=2)).astype(np.uint8)
+    laid: NDArray[np.uint8] = np.rint(np.concatenate([colour, 255 * opacity], axis=2)).astype(np.uint8)
+    return laid
 
 
 def _coloured(

@@ -1,6 +1,7 @@
 """The Open Inference Protocol, version 2, over REST, with tensors in JSON or as bytes.
 
-The protocol: https://github.com/kserve/open-inference-protocol; tensors as bytes are the extension `binary_tensor_data`.
+The protocol: https://github.com/kserve/open-inference-protocol. Tensors as bytes: its extension `binary_tensor_data`:
+https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/protocol/extension_binary_data.html.
 """
 
 from __future__ import annotations
@@ -205,7 +206,9 @@ def _parsed(body: bytes, length: str | None, limits: Limits) -> tuple[InferenceR
     """
     end = len(body) if length is None else int(length) if length.isdecimal() else -1
     if not 0 <= end <= len(body):
-        raise HTTPException(400, f"{_LENGTH} is {length}, and the body has {len(body)} bytes; give the length of the JSON")
+        raise HTTPException(
+            400, f"{_LENGTH} is {length}, and the body has {len(body)} bytes; give the length of the JSON"
+        )
     if end > _LARGEST_JSON:
         raise HTTPException(413, f"the JSON has more than {_LARGEST_JSON} bytes; send tensors as bytes")
     try:

@@ -41,9 +41,7 @@ class Metrics:
 
     def waiting(self, count: Callable[[], float]) -> None:
         """Show what `count` gives as the number of images that wait."""
-        gauge = Gauge(
-            "amiss_images_waiting", "Images accepted and not yet answered.", registry=self._registry
-        )
+        gauge = Gauge("amiss_images_waiting", "Images accepted and not yet answered.", registry=self._registry)
         gauge.set_function(count)
 
     def text(self) -> bytes:

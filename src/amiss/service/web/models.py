@@ -176,7 +176,9 @@ class ServedModels(Mapping[str, ServedModel]):
             try:
                 served = await asyncio.to_thread(self._served, path)
             except Exception as error:  # whatever is wrong with the new one, the old one works
-                logger.warning("the new file of %s is not used: %s", name, error, exc_info=not isinstance(error, AmissError))
+                logger.warning(
+                    "the new file of %s is not used: %s", name, error, exc_info=not isinstance(error, AmissError)
+                )
                 self.faults[name] = "the file that lies there now cannot be used; the log of the service says why"
                 self._metrics.reloads.labels(name, "refused").inc()
                 continue

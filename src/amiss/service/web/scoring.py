@@ -237,11 +237,12 @@ def _result(served: ServedModel, row: Row, decision: Decision, with_map: bool, w
 
 def coloured(served: ServedModel, row: Row) -> NDArray[np.uint8]:
     """The map of a row as colours to lay over its image, as large as it, at most 1024 pixels a side: (h, w, 4)."""
-    scale, size = served.model.map_scale, row.size
-    assert row.map is not None and scale is not None and size is not None  # the method has a map
-    shrinking = min(1.0, _LONGEST / max(size))
-    height, width = (max(1, round(side * shrinking)) for side in size)
-    inner = served.model.preprocessing.region(*size)
+    scale = served.model.map_scale
+    if row.map is None or row.size is None or scale is None:
+        raise NoMapError(f"{served.name} ({served.model.label}) answers for the whole image and has no map")
+    shrinking = min(1.0, _LONGEST / max(row.size))
+    height, width = (max(1, round(side * shrinking)) for side in row.size)
+    inner = served.model.preprocessing.region(*row.size)
     return layer(smoothed(row.map)[inner], scale.threshold, scale.floor, (height, width))
 
 
@@ -253,7 +254,8 @@ def _asked(model: FittedModel, name: str, rate: float | None) -> tuple[FittedMod
 
 
 def _explanation(model: FittedModel, explainer: Explainer, prepared: Prepared) -> ExplanationFacts:
-    assert prepared.image is not None and prepared.picture is not None  # it has been scored
+    assert prepared.image is not None  # it has been scored
+    assert prepared.picture is not None
     explanation = explainer.explain(model, to_float(prepared.image), prepared.item.name)
     picture = explained_picture(explanation, prepared.picture, model.preprocessing)
     return ExplanationFacts(
