@@ -240,14 +240,16 @@ function showDecisions() {
       `Scores above ${number(decision.threshold)} are flagged; of ${decision.n} normal calibration scores ` +
       `${decision.flagged} ${decision.flagged === 1 ? "is" : "are"}.`));
     part.append(chart(details.calibration, decision, name));
-    part.append(element("p", "note promise", decision.promise));
+    const legend = state.images.length ? "Bars are normal calibration images, dots are yours. " : "";
+    part.append(element("p", "note promise", legend + decision.promise));
     return part;
   });
   $("decisions").replaceChildren(...parts);
 }
 
 function chart(calibration, decision, name) {
-  const [width, height, foot] = [600, 136, 34];
+  const columnsOfPage = state.chosen.length > 1 && innerWidth > 840 ? 2 : 1;
+  const [width, height, foot] = [Math.max(200, $("decisions").clientWidth / columnsOfPage - 8), 136, 34];
   const scores = state.images.map((image) => image.results.get(name)?.score).filter((score) => score != null);
   const low = calibration[0];
   const span = Math.max(calibration.at(-1) - low, decision.threshold - low, 1e-9);
@@ -260,7 +262,7 @@ function chart(calibration, decision, name) {
     columns[bin][score > decision.threshold ? 1 : 0]++;
   }
   const most = Math.max(...columns.map(([below, above]) => below + above));
-  const drawn = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", preserveAspectRatio: "none" });
+  const drawn = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img" });
   drawn.setAttribute("aria-label",
     `Histogram of ${decision.n} calibration scores, ${decision.flagged} above the threshold; ${scores.length} of your images`);
   const unit = (height - foot - 8) / most;
@@ -352,10 +354,7 @@ function sheet(image, name, frames = false) {
   picture.loading = "lazy";
   picture.decoding = "async";
   picture.addEventListener("load", () => {
-    const { naturalWidth: width, naturalHeight: height } = picture;
-    made.style.setProperty("--ratio", `${width} / ${height}`);
-    made.classList.toggle("wide", width / height > 1.2);
-    made.classList.toggle("pixels", Math.max(width, height) <= SMALL);
+    made.classList.toggle("pixels", Math.max(picture.naturalWidth, picture.naturalHeight) <= SMALL);
   });
   picture.addEventListener("error", () => {
     made.replaceChildren(element("span", "unseen", "This browser cannot show the file."));
@@ -558,7 +557,7 @@ function chosen(files) {
   const all = [...files].filter((file) => !file.name.startsWith("."));
   const images = all.filter((file) => /\.(png|jpe?g|bmp|tiff?|webp)$/i.test(file.name));
   const others = all.length - images.length;
-  trouble(others ? `${others} file${others === 1 ? " is" : "s are"} no image that can be read, and left out.` : "");
+  trouble(others ? `${others} file${others === 1 ? " is no image and was" : "s are no images and were"} left out.` : "");
   images.sort((a, b) => (a.webkitRelativePath || a.name).localeCompare(b.webkitRelativePath || b.name, "en", { numeric: true }));
   add(images);
 }
@@ -604,5 +603,5 @@ $("viewer").addEventListener("keydown", (event) => {
   if (event.key === "ArrowLeft") move(-1);
   if (event.key === "ArrowRight") move(1);
 });
-addEventListener("resize", () => { if (state.shown) size(); });
+addEventListener("resize", () => { show(); if (state.shown) size(); });
 start();
