@@ -20,12 +20,14 @@ Drop images on the page to see score, p-value and map. Programs send files to /m
 
 \b
 A new file in place of a model's is taken up while requests go on. Ctrl-C stops when what was accepted is done.
+With --store, the page also shows what was scored before, and keeps what you say of it.
 Beyond this machine (--host) a token is needed, best given as AMISS_TOKEN.
 
 \b
 Examples:
   amiss serve part.amiss
   amiss serve part.amiss lid.amiss --port 9000
+  amiss serve part.amiss --store history.db
   AMISS_TOKEN=... amiss serve part.amiss --host 0.0.0.0
 """
 
@@ -49,10 +51,19 @@ def serve(
     engine: Annotated[
         str, typer.Option(help="onnxruntime, which needs no torch, or: auto, torch, torch-bfloat16.")
     ] = "onnxruntime",
+    store: Annotated[
+        str | None,
+        typer.Option(help="Keep what was scored: an SQLite file, or a URL that SQLAlchemy takes.", show_default=False),
+    ] = None,
+    keep_days: Annotated[float, typer.Option(help="Then forget it.", min=0)] = 30,
+    keep_megabytes: Annotated[float, typer.Option(help="Beyond them, forget the oldest.", min=0)] = 500,
     json_: Json = False,
 ) -> None:
     environment.versions.require("serve", "amiss serve", "fastapi", "uvicorn", "python_multipart", "prometheus_client")
-    logging.basicConfig(format="amiss: %(message)s", level=logging.INFO)
+    if store is not None:
+        environment.versions.require("serve", "keeping a history", "sqlalchemy", "alembic")
+    logging.basicConfig(format="amiss: %(message)s")
+    logging.getLogger("amiss").setLevel(logging.INFO)
     limits = service.web.limits.Limits(
         bytes=megabytes << 20,
         pixels=round(megapixels * 1e6),
@@ -62,7 +73,8 @@ def serve(
     )
     listening = service.web.server.listen(host, port, token)
     load = partial(registry.load, engine=engine, without_torch=engine == "onnxruntime")
-    app = service.web.app.make_app(paths, load, limits, token)
+    history = None if store is None else service.web.history.History(store, keep_days, keep_megabytes)
+    app = service.web.app.make_app(paths, load, limits, token, history)
     name = f"[{host}]" if ":" in host else host
     address = f"http://{name}:{listening.getsockname()[1]}"
 

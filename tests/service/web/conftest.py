@@ -21,6 +21,7 @@ from PIL import Image
 import amiss
 from amiss.model import FittedModel
 from amiss.service.web.app import make_app
+from amiss.service.web.history import History
 from amiss.service.web.limits import Limits
 from amiss.testing import task
 
@@ -35,8 +36,10 @@ def as_png(picture: np.ndarray) -> bytes:
 
 
 @contextmanager
-def serving(*paths: Path, token: str | None = None, **limits: Any) -> Iterator[TestClient]:
-    app = make_app(paths, load, Limits(**limits), token)
+def serving(
+    *paths: Path, token: str | None = None, history: History | None = None, **limits: Any
+) -> Iterator[TestClient]:
+    app = make_app(paths, load, Limits(**limits), token, history)
     with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
         yield client
 

@@ -12,6 +12,7 @@ from schemathesis import checks
 
 import amiss
 from amiss.service.web.app import make_app
+from amiss.service.web.history import History
 
 FILES = Path(__file__).parents[2] / "registry" / "files"
 BEARER = {"Authorization": "Bearer secret"}
@@ -25,15 +26,18 @@ CHECKS = [
 ]
 
 
-def test_every_answer_is_one_that_the_document_names() -> None:
-    app = make_app([FILES / "panel.amiss"], partial(amiss.load, without_torch=True), token="secret")
+def test_every_answer_is_one_that_the_document_names(tmp_path: Path) -> None:
+    load, history = partial(amiss.load, without_torch=True), History(str(tmp_path / "history.db"))
+    app = make_app([FILES / "panel.amiss"], load, token="secret", history=history)
     schema = schemathesis.openapi.from_asgi("/openapi.json", app, headers=BEARER)
     operations = [found.ok() for found in schema.get_all_operations()]
-    assert {"/models/{name}/score", "/v2/models/{name}/infer", "/metrics"} <= {each.path for each in operations}
+    assert {"/models/{name}/score", "/v2/models/{name}/infer", "/metrics", "/history"} <= {
+        each.path for each in operations
+    }
     for operation in operations:
 
         @settings(
-            max_examples=10, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+            max_examples=6, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
         )
         @given(case=operation.as_strategy(), known=st.booleans())
         def holds(case: schemathesis.Case, known: bool) -> None:

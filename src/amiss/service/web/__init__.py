@@ -10,6 +10,8 @@ __getattr__, __dir__ = lazy.attach(__name__)
 
 if TYPE_CHECKING:  # for type checkers alone
     from . import app as app
+    from . import history as history
+    from . import history_routes as history_routes
     from . import limits as limits
     from . import models as models
     from . import server as server

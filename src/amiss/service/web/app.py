@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -20,13 +20,18 @@ from starlette.responses import JSONResponse
 from ... import __version__
 from ...errors import AmissError
 from ...model import FittedModel
+from ...service import web
 from .answers import ALWAYS
 from .gate import Gate, busy, refusal
 from .inference import SCHEMAS, inference_router
+from .keeping import Keeping
 from .limits import BusyError, Limits
 from .metrics import Metrics
 from .models import ServedModels, Workers
 from .scoring import scoring_router
+
+if TYPE_CHECKING:
+    from .history import History
 
 _STATIC = Path(__file__).parent / "static"
 _DESCRIPTION = """Fitted models of amiss: images in, scores, p-values, decisions and maps out.
@@ -42,6 +47,7 @@ def make_app(
     load: Callable[[Path], FittedModel],
     limits: Limits | None = None,
     token: str | None = None,
+    history: History | None = None,
 ) -> FastAPI:
     """The service as an ASGI application; loads the models at once.
 
@@ -50,6 +56,7 @@ def make_app(
         load: gives the fitted model of a file, now and whenever the file is another.
         limits: what is taken on at once.
         token: that requests must bear; without one, only names of the machine itself are answered to.
+        history: keeps what was scored; closed when the service stops.
 
     Raises:
         UsageError: two files of one name, or a model that does not score single images.
@@ -58,6 +65,7 @@ def make_app(
     limits, metrics = limits or Limits(), Metrics()
     workers = Workers(limits, metrics)
     models = ServedModels(paths, load, workers, metrics)
+    keeping = Keeping(history)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -65,6 +73,7 @@ def make_app(
         yield
         watching.cancel()
         workers.close()
+        keeping.close()
 
     app = FastAPI(
         title="amiss",
@@ -75,8 +84,10 @@ def make_app(
         docs_url=None,  # they load scripts from another host
         redoc_url=None,
     )
-    app.include_router(scoring_router(models, limits))
-    app.include_router(inference_router(models, limits))
+    app.include_router(scoring_router(models, limits, keeping))
+    app.include_router(inference_router(models, limits, keeping))
+    if history is not None:
+        app.include_router(web.history_routes.history_router(history, keeping))
 
     @app.get("/metrics", tags=["Watching the service"], response_class=Response, responses={
         200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "In Prometheus' text format."}

@@ -26,6 +26,7 @@ from ...data.decode import check_pixels
 from ...errors import UsageError
 from ...model import Row
 from .answers import OF_IMAGES, OF_MODEL, found
+from .keeping import Keeping
 from .limits import Limits
 from .models import ServedModel, ServedModels
 
@@ -128,7 +129,7 @@ _BODY = {
 }
 
 
-def inference_router(models: ServedModels, limits: Limits) -> APIRouter:
+def inference_router(models: ServedModels, limits: Limits, keeping: Keeping) -> APIRouter:
     """The routes below `/v2`."""
     router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
@@ -166,7 +167,9 @@ def inference_router(models: ServedModels, limits: Limits) -> APIRouter:
         wanted, decision = _wanted(asked, served), served.decision_at(_rate(asked))
         items = [Item(f"image[{i}]", partial(check_pixels, image, f"image[{i}]")) for i, image in enumerate(images)]
         with served.admitted(len(items)):
-            rows = [row for _, row in await served.scored(items)]
+            scored = await served.scored(items, keeping.picture)
+            await keeping.keep(served, scored, decision)
+        rows = [row for _, row in scored]
         return await run_in_threadpool(_answer, asked, served, wanted, rows, decision)
 
     for path in ("/models/{name}", "/models/{name}/versions/{version}"):

@@ -30,6 +30,7 @@ from ...report.explained import explained_picture
 from ...report.heatmap import layer
 from ...report.table import as_record
 from .answers import OF_IMAGES, OF_MODEL, found
+from .keeping import Keeping
 from .limits import Limits
 from .models import ServedModel, ServedModels
 
@@ -144,6 +145,7 @@ class Result(BaseModel):
     map: str | None = Field(default=None, description="Colours to lay over the image: PNG, base64.")
     regions: list[RegionFacts] | None = None
     explanation: ExplanationFacts | None = None
+    entry: int | None = Field(default=None, description="Its number in the history, where there is one.")
 
 
 class Scored(BaseModel):
@@ -155,7 +157,7 @@ class Scored(BaseModel):
     results: list[Result]
 
 
-def scoring_router(models: ServedModels, limits: Limits, history: bool = False) -> APIRouter:
+def scoring_router(models: ServedModels, limits: Limits, keeping: Keeping) -> APIRouter:
     """The routes below `/models`."""
     router = APIRouter(prefix="/models", tags=["Scoring"])
 
@@ -166,7 +168,7 @@ def scoring_router(models: ServedModels, limits: Limits, history: bool = False) 
             ModelSummary(**ModelSummary.facts_of(served, models.faults.get(name))) for name, served in models.items()
         ]
         taken = Taken(bytes=limits.bytes, pixels=limits.pixels, files=limits.files)
-        return Overview(models=summaries, limits=taken, history=history)
+        return Overview(models=summaries, limits=taken, history=keeping.picture is not None)
 
     @router.get("/{name}", responses=OF_MODEL)
     async def details(name: str) -> ModelDetails:
@@ -196,6 +198,7 @@ def scoring_router(models: ServedModels, limits: Limits, history: bool = False) 
             Query(description="Say why, with this explainer; takes seconds an image.", examples=["counterfactual"]),
         ] = None,
         false_alarm_rate: Rate = None,
+        keep: Annotated[bool, Query(description="Keep the results, where there is a history.")] = True,
     ) -> Scored:
         """Score one or many images. A file that cannot be read becomes a result with its error; the others go on."""
         served = found(models, name)
@@ -206,13 +209,16 @@ def scoring_router(models: ServedModels, limits: Limits, history: bool = False) 
         decided = served.decision_at(false_alarm_rate)
         items = [_item(file.filename or f"file {n}", await file.read(), limits) for n, file in enumerate(files, 1)]
         with served.admitted(len(items)):
-            scored = await served.scored(items, None if explain is None else _LONGEST)
+            scored = await served.scored(items, keeping.picture if explain is None else _LONGEST)
             results = [await run_in_threadpool(_result, served, row, decided, map, regions) for _, row in scored]
             if explain is not None:
                 model, explainer = await served.explained(_asked, served.model, explain, false_alarm_rate)
                 for result, (prepared, row) in zip(results, scored, strict=True):
                     if row.error is None:
                         result.explanation = await served.explained(_explanation, model, explainer, prepared)
+            if keep:
+                for result, entry in zip(results, await keeping.keep(served, scored, decided), strict=True):
+                    result.entry = entry
         return Scored(model=name, version=served.version, decision=DecisionFacts.of(decided), results=results)
 
     return router

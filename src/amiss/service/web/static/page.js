@@ -31,6 +31,7 @@ let entering = null;
 
 function enterToken() {
   entering ??= new Promise((done) => {
+    $("entry-name").textContent = sessionStorage.getItem("token") ? "That was not the token" : "This service asks for a token";
     $("token").value = "";
     $("entry").showModal();
     $("entry").addEventListener("close", () => {
@@ -94,6 +95,7 @@ async function start() {
   $("taken").textContent =
     `PNG, JPEG, BMP, TIFF or WebP, up to ${Math.floor(bytes / 2 ** 20)} MiB and ${number(pixels / 1e6)} megapixels each`;
   $("whole").hidden = !("webkitdirectory" in $("folder"));
+  if (state.overview.history) startHistory(names);
   await choose();
 }
 
@@ -171,6 +173,7 @@ async function work() {
     image.results.set(name, await score(image, name));
     rebuild(image);
     show();
+    if (state.overview.history) historySoon();
   }
   running--;
 }
@@ -428,6 +431,8 @@ function view(image) {
     const facts = element("div", "facts");
     facts.append(verdict(image, name), element("p", "note places"));
     const result = image.results.get(name);
+    const told = (label) => { result.label = label; historySoon(); };
+    if (result?.entry != null) facts.append(feedback(result.entry, result.label, told));
     if (settled(result) && !result.error) facts.append(why(image, name));
     part.append(scroll, facts);
     return part;
@@ -483,7 +488,7 @@ function why(image, name) {
     button.disabled = true;
     button.textContent = "Looking for the reason ...";
     try {
-      const url = `${modelUrl(name)}/score?explain=counterfactual&false_alarm_rate=${rate()}`;
+      const url = `${modelUrl(name)}/score?explain=counterfactual&keep=false&false_alarm_rate=${rate()}`;
       const { explanation } = (await ask(url, { method: "POST", body: form(image) })).results[0];
       const picture = element("img");
       picture.alt = "The image with the reason marked";
@@ -495,6 +500,108 @@ function why(image, name) {
     }
   });
   return button;
+}
+
+// -- history -----------------------------------------------------------------------------------------------------------
+
+const LABELS = { normal: "This is fine", anomalous: "This is amiss" };
+
+// Two buttons; what is pressed is what was said of the entry.
+function feedback(entry, label, told = () => {}) {
+  const group = element("span", "feedback");
+  const buttons = Object.entries(LABELS).map(([value, words]) => {
+    const button = element("button", "quiet", words);
+    button.addEventListener("click", async () => {
+      const body = JSON.stringify({ label: label === value ? null : value });
+      const options = { method: "PUT", headers: { "Content-Type": "application/json" }, body };
+      try {
+        ({ label } = await ask(`/history/${entry}/label`, options));
+        told(label);
+        press();
+      } catch (error) {
+        trouble(error.message);
+      }
+    });
+    group.append(button);
+    return [value, button];
+  });
+  const press = () => {
+    for (const [value, button] of buttons) button.setAttribute("aria-pressed", String(value === label));
+  };
+  press();
+  return group;
+}
+
+function historyUrl(before) {
+  const wanted = new URLSearchParams({ limit: 25 });
+  for (const key of ["model", "is_anomaly", "label", "name"]) {
+    const value = $(`kept-${key}`).value.trim();
+    if (value) wanted.set(key, value);
+  }
+  if (before) wanted.set("before", before);
+  return `/history?${wanted}`;
+}
+
+let oldest = null;
+let looking = 0;
+let pause = 0;
+
+async function showHistory(before = null) {
+  const mine = ++looking;
+  let page;
+  try {
+    page = await ask(historyUrl(before));
+  } catch (error) {
+    trouble(error.message);
+    return;
+  }
+  if (mine !== looking) return; // other filters have been set
+  const rows = page.entries.map(historyRow);
+  if (before) $("kept-rows").append(...rows);
+  else $("kept-rows").replaceChildren(...rows);
+  oldest = page.entries.at(-1)?.id ?? oldest;
+  $("older").hidden = !page.more;
+  $("kept-none").hidden = $("kept-rows").childElementCount > 0;
+}
+
+function historySoon() {
+  clearTimeout(pause);
+  pause = setTimeout(() => showHistory(), 400);
+}
+
+function historyRow(entry) {
+  const row = element("tr");
+  const cells = Array.from({ length: 5 }, () => row.insertCell());
+  thumbnail(entry.id).then((picture) => picture && cells[0].append(picture));
+  cells[1].append(element("span", "name", entry.name), element("div", "note", new Date(entry.time).toLocaleString("en-GB")));
+  cells[2].textContent = entry.model;
+  cells[2].title = `version ${entry.version}`;
+  const word = entry.is_anomaly ? "amiss" : "normal";
+  cells[3].append(element("span", `verdict ${word}`, word));
+  cells[3].append(element("div", "note", `p ${entry.p_value.toFixed(3)} at ${percent(entry.false_alarm_rate)}`));
+  cells[4].append(feedback(entry.id, entry.label));
+  return row;
+}
+
+async function thumbnail(entry) {
+  const token = sessionStorage.getItem("token"); // an img of its own would send no token
+  const options = token ? { headers: { Authorization: `Bearer ${token}` } } : {};
+  const answer = await fetch(`/history/${entry}/thumbnail`, options).catch(() => null);
+  if (!answer?.ok) return null;
+  const picture = element("img");
+  picture.alt = "";
+  picture.addEventListener("load", () => URL.revokeObjectURL(picture.src));
+  picture.src = URL.createObjectURL(await answer.blob());
+  return picture;
+}
+
+function startHistory(names) {
+  $("kept").hidden = false;
+  for (const name of names) $("kept-model").append(new Option(name, name));
+  for (const key of ["model", "is_anomaly", "label"]) $(`kept-${key}`).addEventListener("change", () => showHistory());
+  $("kept-name").addEventListener("input", historySoon);
+  $("older").addEventListener("click", () => showHistory(oldest));
+  showHistory();
 }
 
 // -- keeping -----------------------------------------------------------------------------------------------------------
