@@ -201,7 +201,9 @@ function pngBlob(base64) {
   return new Blob([Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0))], { type: "image/png" });
 }
 
-const isAmiss = (result, name) => result?.score != null && result.score > state.decisions.get(name)?.threshold;
+// Scores are written with the digits that tell one float32 from the next, so they are compared as such.
+const isAmiss = (result, name) =>
+  result?.score != null && Math.fround(result.score) > state.decisions.get(name)?.threshold;
 const flagged = (image) => state.chosen.some((name) => isAmiss(image.results.get(name), name));
 const topScore = (image) => image.results.get(state.chosen[0])?.score ?? -Infinity;
 
@@ -283,7 +285,7 @@ function chart(calibration, decision, name) {
   const at = x(decision.threshold);
   drawn.append(svg("line", { x1: at, x2: at, y1: 0, y2: height - foot, class: "threshold" }));
   for (const score of scores) {
-    const above = score > decision.threshold ? "above" : "";
+    const above = Math.fround(score) > decision.threshold ? "above" : "";
     drawn.append(svg("circle", { cx: x(score), cy: height - foot + 9, r: 4.5, class: above }));
   }
   const words = [[6, "start", number(low)], [width - 6, "end", scores.some((score) => score > high) ? `${number(high)} and more` : number(high)]];
