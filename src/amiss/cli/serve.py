@@ -66,6 +66,7 @@ def serve(
     logging.getLogger("amiss").setLevel(logging.INFO)
     limits = service.web.limits.Limits(
         bytes=megabytes << 20,
+        together=max(megabytes << 20, service.web.limits.Limits.together),
         pixels=round(megapixels * 1e6),
         files=files,
         waiting=waiting,

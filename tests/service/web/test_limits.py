@@ -89,6 +89,19 @@ def test_without_a_token_another_name_leads_nowhere(client: Any) -> None:
     assert client.get("/models", headers={"Host": "[::1"}).status_code == 421
     for host in ("localhost:8000", "127.0.0.1", "[::1]:8000"):
         assert client.get("/models", headers={"Host": host}).status_code == 200
+    for origin, status in (("http://127.0.0.1:8000", 200), ("https://evil.example", 421), ("null", 421)):
+        assert client.get("/models", headers={"Origin": origin}).status_code == status
+
+
+def test_an_empty_token_is_none(path: Path, service: Any) -> None:
+    for token in ("", " "):
+        with pytest.raises(UsageError, match="the token is empty"), service(path, token=token):
+            pass
+
+
+def test_a_token_may_have_any_letters(service: Any, path: Path) -> None:
+    with service(path, token="größer") as client:
+        assert client.get("/models", headers={"Authorization": "Bearer größer".encode()}).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "amiss.example"])
@@ -140,7 +153,7 @@ def test_metrics_count(service: Any, path: Path, images: np.ndarray, png: Png) -
     assert 'amiss_requests_total{route="other",status="404"} 1.0' in text
 
 
-@pytest.mark.parametrize("wrong", [{"bytes": 0}, {"seconds": -1.0}, {"files": 10, "waiting": 9}])
+@pytest.mark.parametrize("wrong", [{"bytes": 0}, {"seconds": -1.0}, {"files": 10, "waiting": 9}, {"together": 1}])
 def test_limits_that_cannot_be_meant(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         Limits(**wrong)

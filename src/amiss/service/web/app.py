@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from ... import __version__
-from ...errors import AmissError
+from ...errors import AmissError, UsageError
 from ...model import FittedModel
 from ...service import web
 from .answers import ALWAYS
@@ -59,9 +59,11 @@ def make_app(
         history: keeps what was scored; closed when the service stops.
 
     Raises:
-        UsageError: two files of one name, or a model that does not score single images.
+        UsageError: two files of one name, a model that does not score single images, or an empty token.
         ModelFileError: a file that cannot be used.
     """
+    if token is not None and not token.strip():
+        raise UsageError("the token is empty; give one that nobody guesses, or none at all")
     limits, metrics = limits or Limits(), Metrics()
     workers = Workers(limits, metrics)
     models = ServedModels(paths, load, workers, metrics)

@@ -42,6 +42,13 @@ def is_loopback(host: str | None) -> bool:
         return False
 
 
+def _host(address: str) -> str | None:
+    try:
+        return urlsplit(address).hostname
+    except ValueError:
+        return None
+
+
 def refusal(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """An answer that says in one sentence why there is no other."""
     return JSONResponse({"error": sentence}, status, headers)
@@ -54,14 +61,14 @@ class Gate:
         app: what is behind it.
         limits: of the service.
         metrics: count and time every request.
-        token: that requests must bear. Without one, only those are let in that address the machine itself, so that no
-            page of another site can reach the service by a name that leads here.
+        token: that requests must bear. Without one, only those are let in that address the machine itself and come from
+            no page of another site, which could else use the service through a browser on this machine.
     """
 
     def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics, token: str | None) -> None:
         self._app, self._limits, self._metrics = app, limits, metrics
         self._token = None if token is None else token.encode()
-        self._sending = 0
+        self._sending = self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -88,36 +95,40 @@ class Gate:
         if refused is not None:
             await refused(scope, receive, send)
             return
-        sends = scope["method"] == "POST"
+        sends, size = scope["method"] == "POST", self._size(scope)
         self._sending += sends
+        self._bytes += size
         try:
             await self._within_time(scope, receive, send)
         finally:
             self._sending -= sends
+            self._bytes -= size
+
+    def _size(self, scope: Scope) -> int:
+        """Bytes of the body, as announced; the most that is taken where they are not."""
+        if scope["method"] not in ("POST", "PUT"):
+            return 0
+        length = Headers(scope=scope).get("content-length", "")
+        return int(length) if length.isdecimal() else self._limits.bytes
 
     def _refused(self, scope: Scope) -> JSONResponse | None:
         headers, path = Headers(scope=scope), scope["path"]
         if self._token is None:
-            try:
-                host = urlsplit(f"//{headers.get('host', 'localhost')}").hostname
-            except ValueError:
-                host = None
-            if not is_loopback(host):
-                return refusal(421, "this service answers to names of its own machine alone; start it with a token")
+            for address in (f"//{headers.get('host', 'localhost')}", headers.get("origin", "//localhost")):
+                if not is_loopback(_host(address)):
+                    return refusal(421, "this service answers to its own machine alone; start it with a token")
         elif path not in _OPEN and not path.startswith(_OPEN_FOLDER):
             scheme, _, given = headers.get("authorization", "").partition(" ")
-            right = hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._token)
+            right = hmac.compare_digest(given.encode("latin-1"), self._token)  # the bytes as they were sent
             if not (right and scheme.lower() == "bearer"):
                 bearer = {"WWW-Authenticate": "Bearer"}
                 return refusal(401, "the token is missing or wrong; send it as Authorization: Bearer TOKEN", bearer)
-        if scope["method"] != "POST":
-            return None
-        length = headers.get("content-length", "")
-        if length.isdecimal() and int(length) > self._limits.bytes:
+        size = self._size(scope)
+        if size > self._limits.bytes:
             return refusal(413, self._too_large)
-        if self._sending >= self._limits.requests:
+        if scope["method"] == "POST" and self._sending >= self._limits.requests:
             return busy(BusyError(1))
-        return None
+        return busy(BusyError(1)) if self._bytes + size > self._limits.together else None
 
     async def _within_time(self, scope: Scope, receive: Receive, send: Send) -> None:
         size, begun = 0, False

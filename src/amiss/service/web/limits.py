@@ -20,10 +20,11 @@ class Limits:
         files: images in one request.
         waiting: images that have been accepted and not yet answered, over all requests.
         requests: that send images, at once.
+        together: bytes of the bodies of all requests at once.
         seconds: from the first byte of a request to its answer.
 
     Raises:
-        UsageError: a limit that is not positive, or a queue that is shorter than one request may be long.
+        UsageError: a limit that is not positive, or one for all requests that is lower than that of a single one.
     """
 
     bytes: int = 64 << 20
@@ -31,12 +32,17 @@ class Limits:
     files: int = 64
     waiting: int = 256
     requests: int = 128
+    together: int = 512 << 20
     seconds: float = 60.0
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if not value > 0:
                 raise UsageError(f"the limit of {name} is {value}; give a number above 0")
+        if self.bytes > self.together:
+            raise UsageError(
+                f"a request may have {self.bytes} bytes, and all together only {self.together}; lower the first"
+            )
         if self.files > self.waiting:
             raise UsageError(
                 f"a request may have {self.files} files, and only {self.waiting} images may wait; raise the second"

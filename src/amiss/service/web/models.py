@@ -31,6 +31,8 @@ logger = logging.getLogger("amiss")
 #: Seconds between two looks at the files.
 _EVERY = 1.0
 _VERSION_DIGITS = 12
+#: Images that are unpacked at the same time, at most: each may take hundreds of megabytes.
+_READERS = 8
 #: What tells that a file is another: when it was written, its size, its inode.
 _Signature = tuple[int, int, int]
 
@@ -44,7 +46,7 @@ class Workers:
     """
 
     def __init__(self, limits: Limits, metrics: Metrics) -> None:
-        self.reading = ThreadPoolExecutor(cpu_count(), "amiss-read")
+        self.reading = ThreadPoolExecutor(min(_READERS, cpu_count()), "amiss-read")
         self.scoring = ThreadPoolExecutor(1, "amiss-score")
         self.explaining = ThreadPoolExecutor(1, "amiss-explain")
         self.admission = Admission(limits.waiting)
