@@ -85,7 +85,7 @@ def serving(path: Path) -> Iterator[str]:
 
 
 def load(address: str, requests: list[Sent], clients: int, seconds: float) -> dict[str, float]:
-    """What `clients` that ask one after the other get, after a warm-up."""
+    """What `clients`, each of whom waits for an answer before asking again, get in so many seconds after a warm-up."""
     host = urlsplit(address).netloc
     taken: list[list[float]] = [[] for _ in range(clients)]
     begin = time.perf_counter() + 0.2 * seconds
@@ -101,8 +101,8 @@ def load(address: str, requests: list[Sent], clients: int, seconds: float) -> di
             content = answer.read()
             if answer.status != 200:
                 raise RuntimeError(f"the service answered {answer.status}: {content[:200]!r}")
-            if start >= begin:
-                taken[number].append(time.perf_counter() - start)
+            if begin <= (done := time.perf_counter()) < end:
+                taken[number].append(done - start)
             turn += 1
 
     threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
@@ -112,7 +112,7 @@ def load(address: str, requests: list[Sent], clients: int, seconds: float) -> di
         thread.join()
     every = np.array([each for one in taken for each in one])
     p50, p99 = np.quantile(every, (0.5, 0.99))
-    return {"per_second": len(every) / (time.perf_counter() - begin), "p50_ms": 1000 * p50, "p99_ms": 1000 * p99}
+    return {"per_second": len(every) / seconds, "p50_ms": 1000 * float(p50), "p99_ms": 1000 * float(p99)}
 
 
 def measured(path: Path, images: str | Path, seconds: float) -> dict[str, Any]:
