@@ -82,6 +82,13 @@ def test_what_is_scored_is_kept_and_labelled(
         assert [each["id"] for each in first["entries"] + rest["entries"]] == sorted(kept, reverse=True)
 
 
+def test_what_cannot_be_read_is_not_kept(service: Any, path: Path, history: History) -> None:
+    with service(path, history=history) as client:
+        answer = client.post("/models/part/score", files=[("files", ("a.png", b"no image"))])
+        assert answer.json()["results"][0]["entry"] is None
+        assert client.get("/history").json()["entries"] == []
+
+
 def test_tensors_are_kept_too(service: Any, path: Path, history: History, images: np.ndarray) -> None:
     tensor = {"name": "image", "shape": [*images.shape, 1], "datatype": "UINT8", "data": images.ravel().tolist()}
     with service(path, history=history) as client:
@@ -135,7 +142,7 @@ def test_the_oldest_of_what_is_too_much_is_forgotten(
 ) -> None:
     history = History(str(tmp_path_factory.mktemp("history") / "h.db"), megabytes=1)
     history.add([entry(f"{n}", thumbnail=b"x" * size) for n, size in enumerate(sizes)])
-    taken = [each.bytes for each in history.entries(Filter(), 100)]  # the latest first
+    taken = [each.size for each in history.entries(Filter(), 100)]  # the latest first
     assert sum(taken) == sum(sizes) + 301 * len(sizes)
     history.forget()
     fit = int((np.cumsum(taken) <= 1 << 20).sum())

@@ -35,7 +35,7 @@ class Base(DeclarativeBase):
 
 
 class Entry(Base):
-    """One image that was scored; `rate` is the false-alarm rate at which it was decided, `bytes` what it takes."""
+    """One image that was scored; `rate` is the false-alarm rate at which it was decided, `size` the bytes that it takes."""
 
     __tablename__ = "entries"
 
@@ -48,7 +48,7 @@ class Entry(Base):
     p_value: Mapped[float] = mapped_column(sa.Double)
     is_anomaly: Mapped[bool]
     rate: Mapped[float] = mapped_column(sa.Double)
-    bytes: Mapped[int]
+    size: Mapped[int]
     thumbnail: Mapped[bytes | None]
     label: Mapped[str | None] = mapped_column(index=True)
     labelled: Mapped[datetime.datetime | None]
@@ -109,7 +109,7 @@ class History:
     def entry(*, name: str, thumbnail: bytes | None, **facts: Any) -> Entry:
         """An entry of now, to be added; `facts` are columns of `Entry`."""
         size = _ROW + len(name) + len(thumbnail or b"")
-        return Entry(time=utc_now(), name=name, thumbnail=thumbnail, bytes=size, **facts)
+        return Entry(time=utc_now(), name=name, thumbnail=thumbnail, size=size, **facts)
 
     def add(self, entries: Sequence[Entry]) -> list[int]:
         """Keep entries; returns their numbers."""
@@ -154,7 +154,7 @@ class History:
     def forget(self) -> None:
         """Delete what is too old, and the oldest of what is too much."""
         oldest = utc_now() - datetime.timedelta(days=self._days)
-        newer = sa.func.sum(Entry.bytes).over(order_by=Entry.id.desc()).label("newer")
+        newer = sa.func.sum(Entry.size).over(order_by=Entry.id.desc()).label("newer")
         sums = sa.select(Entry.id, newer).subquery()
         with self._session() as session:
             session.execute(sa.delete(Entry).where(Entry.time < oldest))

@@ -75,7 +75,7 @@ def history_router(history: History, keeping: Keeping) -> APIRouter:
         found = await keeping.ask(history.entries, wanted, limit + 1)
         return Page(entries=[EntryFacts.of(entry) for entry in found[:limit]], more=len(found) > limit)
 
-    picture = {200: {"content": {"image/jpeg": {}}, "description": "A small JPEG."}}
+    picture: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}, "description": "A small JPEG."}}
 
     @router.get("/{entry}/thumbnail", response_class=Response, responses={**_UNKNOWN, **picture})
     async def thumbnail(entry: Number) -> Response:

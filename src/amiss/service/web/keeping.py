@@ -71,6 +71,8 @@ def _kept(
     history: History, served: ServedModel, scored: Sequence[tuple[Prepared, Row]], decision: Decision
 ) -> list[int | None]:
     readable = [(prepared, row) for prepared, row in scored if row.error is None]
+    if not readable:
+        return [None] * len(scored)
     scores = [row.score for _, row in readable]
     decided = zip(readable, decision.p_values(scores), decision.is_anomaly(scores), strict=True)
     entries = [

@@ -79,6 +79,8 @@ class ServedModel:
         since: when it was loaded.
         model: fitted.
         decision: its, at its own false-alarm rate.
+        workers: do the work of all models.
+        batcher: scores the inputs of many requests together.
     """
 
     name: str

@@ -21,7 +21,7 @@ def upgrade() -> None:
         sa.Column("p_value", sa.Double(), nullable=False),
         sa.Column("is_anomaly", sa.Boolean(), nullable=False),
         sa.Column("rate", sa.Double(), nullable=False),
-        sa.Column("bytes", sa.Integer(), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
         sa.Column("thumbnail", sa.LargeBinary()),
         sa.Column("label", sa.String()),
         sa.Column("labelled", sa.DateTime()),
