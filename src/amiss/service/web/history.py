@@ -35,7 +35,7 @@ class Base(DeclarativeBase):
 
 
 class Entry(Base):
-    """One image that was scored; `rate` is the false-alarm rate at which it was decided, `size` the bytes that it takes."""
+    """One image that was scored; `rate` is the false-alarm rate at which it was decided, `size` the bytes it takes."""
 
     __tablename__ = "entries"
 
