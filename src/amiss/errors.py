@@ -34,6 +34,10 @@ class WriteError(AmissError, OSError):
     """A file cannot be written where it was asked for."""
 
 
+class ServiceError(AmissError, OSError):
+    """The service cannot be started: an address that cannot be listened on, a history that cannot be opened."""
+
+
 class ModelFileError(AmissError, ValueError):
     """A model file that is cut, tampered with, foreign, or written by a newer version."""
 

@@ -48,7 +48,7 @@ def console(json_mode: bool = False) -> rich.console.Console:
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
-    print(json.dumps(value, indent=1, allow_nan=False))
+    print(json.dumps(value, indent=1, allow_nan=False), flush=True)
 
 
 def load_model(path: Path, engine: str, false_alarm_rate: float | None) -> FittedModel:

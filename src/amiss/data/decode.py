@@ -58,9 +58,15 @@ def read_image(path: str | os.PathLike[str]) -> Pixels:
         raise DataError(f"{name} cannot be opened ({cause}); check the path and the right to read it") from error
 
 
-def decode_image(data: bytes, name: str) -> Pixels:
-    """Like `read_image`, for the bytes of an image file; `name` is what errors call it."""
-    return _decode(BytesIO(data), name)
+def decode_image(data: bytes, name: str, most_pixels: int | None = None) -> Pixels:
+    """Like `read_image`, for the bytes of an image file.
+
+    Args:
+        data: the file.
+        name: what errors call it.
+        most_pixels: a picture of more is refused before it is unpacked; None for Pillow's limit alone.
+    """
+    return _decode(BytesIO(data), name, most_pixels)
 
 
 def picture_size(path: str | os.PathLike[str]) -> tuple[int, int] | None:
@@ -129,9 +135,14 @@ def check_dtype(dtype: np.dtype[Any], name: str) -> None:
         raise DataError(f"{name} has the type {dtype}; convert it to uint8, uint16, or float32 in [0, 1]")
 
 
-def _decode(stream: IO[bytes], name: str) -> Pixels:
+def _decode(stream: IO[bytes], name: str, most_pixels: int | None = None) -> Pixels:
     try:
         with Image.open(stream, formats=_FORMATS) as image:
+            if most_pixels is not None and image.width * image.height > most_pixels:
+                raise DataError(
+                    f"{name} has {image.width}x{image.height} pixels, more than the {most_pixels} that are taken; "
+                    "make it smaller"
+                )
             limit = Image.MAX_IMAGE_PIXELS
             if limit is not None and image.width * image.height > limit:
                 raise DataError(

@@ -76,7 +76,7 @@ class FittedModel:
         false_alarm_rate: the share of normal images that may be flagged.
         record: how it came to be.
         reference: (k, c, h, w) prepared normal images that were learnt from, 16 at most.
-        scorer: as a torch module; None without torch.
+        scorer: as a torch module; None without torch, or where it was loaded without.
         weights: of the scorer, as the model file holds them; empty where the file is still to be written.
         graph: the scorer as a serialized ONNX graph; None until `exported`.
         backbone: its own graph, where there is one.
@@ -266,8 +266,7 @@ class FittedModel:
                 raise UsageError(f"this {self.label} has no graph yet; use its method `on` to change engines")
             return engines.onnx_engine.OnnxEngine(self.graph)
         versions.require("train", f"the engine {self.engine_name}", "torch")
-        assert self.scorer is not None  # torch is there
-        return engines.torch_engine.TorchEngine(self.scorer, self._precision(), self._device())
+        return engines.torch_engine.TorchEngine(self._loaded_scorer(), self._precision(), self._device())
 
     def _best_as_graph(self) -> bool:
         """A backbone and what stands behind it are fastest as one graph, unless torch computes on a better device."""
@@ -332,10 +331,14 @@ class FittedModel:
         What scores on another device goes on there: this is a copy then.
         """
         versions.require("train", "the scorer as a torch module", "torch", "safetensors")
-        assert self.scorer is not None  # torch is there
-        scorer = self.scorer.eval()
+        scorer = self._loaded_scorer().eval()
         elsewhere = any(value.device.type != "cpu" for value in scorer.state_dict().values())
         return copy.deepcopy(scorer).to("cpu") if elsewhere else scorer
+
+    def _loaded_scorer(self) -> nn.Module:
+        if self.scorer is None:
+            raise UsageError(f"this {self.label} was loaded without torch; load it with amiss.load(FILE)")
+        return self.scorer
 
     # -- explaining ----------------------------------------------------------------------------------------------------
 

@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from ..detectors.detector import Detector
 
 
-def load(path: str | Path, engine: str = "auto") -> FittedModel:
+def load(path: str | Path, engine: str = "auto", *, without_torch: bool = False) -> FittedModel:
     """A fitted model from a model file; runs no code from it.
 
     Args:
         path: of the `.amiss` file.
         engine: `auto` (torch where installed, else ONNX Runtime), `torch`, `torch-bfloat16` or `onnxruntime`.
+        without_torch: leave torch alone where it is installed, too. The model is there in a moment, and scores by its
+            graph; it is not taught, and not explained by what looks into the network.
 
     Raises:
         ModelFileError: the file is missing, cut, tampered with, of another kind, or newer than this amiss.
@@ -44,7 +46,7 @@ def load(path: str | Path, engine: str = "auto") -> FittedModel:
     path = Path(path)
     manifest, parts = archive.read_archive(path)
     try:
-        model = _restored(manifest, parts, engine)
+        model = _restored(manifest, parts, engine, without_torch)
         return model if engine == "auto" else model.on(engine)
     except ImportError:
         raise  # a library is missing or broken: the file is not to blame
@@ -54,7 +56,7 @@ def load(path: str | Path, engine: str = "auto") -> FittedModel:
         archive.refuse(path, f"its parts do not fit together ({type(error).__name__}: {error})", error)
 
 
-def _restored(manifest: Manifest, parts: dict[str, bytes], engine: str) -> FittedModel:
+def _restored(manifest: Manifest, parts: dict[str, bytes], engine: str, without_torch: bool) -> FittedModel:
     detector = _detector(manifest)
     facts, shape = detector.facts(), manifest.preprocessing
     if "torch" not in manifest.calibration:
@@ -72,7 +74,7 @@ def _restored(manifest: Manifest, parts: dict[str, bytes], engine: str) -> Fitte
         raise ModelFileError("its calibration scores are not as many as their groups")
     weights = parts[archive.WEIGHTS]
     torch_scorer = None
-    if versions.have("torch", "safetensors"):
+    if not without_torch and versions.have("torch", "safetensors"):
         try:
             torch_scorer = _scorer(detector, weights, backbone, preprocessing.shape)
         except RuntimeError as error:  # the state does not fit

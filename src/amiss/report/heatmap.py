@@ -59,18 +59,40 @@ def overlay(image: NDArray[Any], anomaly_map: NDArray[np.float32], threshold: fl
         DataError: an array of another shape.
     """
     base = _as_rgb(image)
+    colour, opacity = _coloured(anomaly_map, threshold, floor, (base.shape[0], base.shape[1]))
+    shown: NDArray[np.uint8] = np.rint(base * (1 - opacity) + colour * opacity).astype(np.uint8)
+    return shown
+
+
+def layer(anomaly_map: NDArray[np.float32], threshold: float, floor: float, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """What `overlay` lays over an image, without the image: (height, width, 4) uint8, red, green, blue and opacity.
+
+    Args:
+        anomaly_map, threshold, floor: see `overlay`.
+        size: (height, width) in pixels.
+
+    >>> layer(np.full((2, 2), 9, np.float32), threshold=2.0, floor=1.0, size=(4, 4))[0, 0].tolist()
+    [250, 205, 62, 224]
+    """
+    colour, opacity = _coloured(anomaly_map, threshold, floor, size)
+    laid: NDArray[np.uint8] = np.rint(np.concatenate([colour, 255 * opacity], axis=2)).astype(np.uint8)
+    return laid
+
+
+def _coloured(
+    anomaly_map: NDArray[np.float32], threshold: float, floor: float, size: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Colours (height, width, 3), 0 to 255, and opacities (height, width, 1), 0 to 1."""
     if anomaly_map.ndim != 2 or not anomaly_map.size:
         raise DataError(f"an anomaly map must have the shape (h, w), not {anomaly_map.shape}")
     if not (np.isfinite(threshold) and np.isfinite(floor)):
-        return base
+        return np.zeros((*size, 3)), np.zeros((*size, 1))
     span = max(threshold - floor, 1e-12 * max(abs(threshold), abs(floor), 1e-12))
     steps = (anomaly_map.astype(np.float64) - floor) / span
     steps = np.clip(np.nan_to_num(steps, nan=0.0, posinf=3.0, neginf=0.0), -3.0, 3.0)
-    level = resized(steps.astype(np.float32), base.shape[0], base.shape[1])
+    level = resized(steps.astype(np.float32), *size)
     red, green, blue, opacity = (np.interp(level, _SCALE[:, 0], _SCALE[:, column])[..., None] for column in range(1, 5))
-    colour = np.concatenate([red, green, blue], axis=2)
-    shown: NDArray[np.uint8] = np.rint(base * (1 - opacity) + colour * opacity).astype(np.uint8)
-    return shown
+    return np.concatenate([red, green, blue], axis=2), opacity
 
 
 def shrunk(image: NDArray[Any], longest: int) -> NDArray[np.uint8]:

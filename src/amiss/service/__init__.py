@@ -1,4 +1,5 @@
-"""A fitted model in service: it watches videos and cameras, and is corrected where it was wrong."""
+"""A fitted model in service: it answers requests, watches videos and cameras, and is corrected where it was
+wrong."""
 
 from __future__ import annotations
 
@@ -11,3 +12,4 @@ __getattr__, __dir__ = lazy.attach(__name__)
 if TYPE_CHECKING:  # for type checkers alone
     from . import teaching as teaching
     from . import watching as watching
+    from . import web as web

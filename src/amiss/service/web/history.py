@@ -1,0 +1,192 @@
+"""What was scored, and what people said of it: one table, by SQLAlchemy, brought up to date by Alembic."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, defer, mapped_column
+
+from ...errors import ServiceError
+
+#: What people say of an image.
+Label = Literal["normal", "anomalous"]
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+#: Entries between two looks at age and size.
+_LOOK_EVERY = 500
+#: Bytes of an entry beside its thumbnail.
+_ROW = 300
+
+logger = logging.getLogger("amiss")
+
+
+class Base(DeclarativeBase):
+    """What Alembic compares a database with."""
+
+
+class Entry(Base):
+    """One image that was scored; `rate` is the false-alarm rate at which it was decided, `size` the bytes it takes."""
+
+    __tablename__ = "entries"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    time: Mapped[datetime.datetime] = mapped_column(index=True)
+    model: Mapped[str] = mapped_column(index=True)
+    version: Mapped[str]
+    name: Mapped[str]
+    score: Mapped[float] = mapped_column(sa.Double)
+    p_value: Mapped[float] = mapped_column(sa.Double)
+    is_anomaly: Mapped[bool]
+    rate: Mapped[float] = mapped_column(sa.Double)
+    size: Mapped[int]
+    thumbnail: Mapped[bytes | None]
+    label: Mapped[str | None] = mapped_column(index=True)
+    labelled: Mapped[datetime.datetime | None]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which entries are asked for; None for all.
+
+    Attributes:
+        model: of this name.
+        is_anomaly: flagged, or not.
+        label: that people gave; `none` for entries without.
+        name: a part of the image's name, whatever its case.
+        before: entries older than this one.
+    """
+
+    model: str | None = None
+    is_anomaly: bool | None = None
+    label: Label | Literal["none"] | None = None
+    name: str | None = None
+    before: int | None = None
+
+
+class History:
+    """Entries in a database. Its methods wait for the disk; call them in one thread.
+
+    Args:
+        url: of the database, as SQLAlchemy takes it, or the path of an SQLite file.
+        days: entries older than this are forgotten.
+        megabytes: of thumbnails and rows; beyond them the oldest entries are forgotten.
+
+    Raises:
+        ServiceError: the database cannot be opened, or a newer amiss has made it.
+    """
+
+    def __init__(self, url: str, days: float = 30, megabytes: float = 500) -> None:
+        self._days, self._most = days, int(megabytes * (1 << 20))
+        self._added = 0
+        try:
+            address = sa.make_url(url if "://" in url else f"sqlite:///{url}")
+            self._engine = sa.create_engine(address)
+            if self._engine.dialect.name == "sqlite":
+                sa.event.listen(self._engine, "connect", _as_shared_file)
+            with self._engine.begin() as connection:
+                config = Config()
+                config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+        except (sa.exc.SQLAlchemyError, CommandError, ImportError) as error:
+            cause = " ".join(str(getattr(error, "orig", None) or error).split())
+            raise ServiceError(
+                f"the history at {_shown(url)} cannot be opened ({cause}); give another --store"
+            ) from error
+        self.forget()
+
+    @staticmethod
+    def entry(*, name: str, thumbnail: bytes | None, **facts: Any) -> Entry:
+        """An entry of now, to be added; `facts` are columns of `Entry`."""
+        size = _ROW + len(name) + len(thumbnail or b"")
+        return Entry(time=utc_now(), name=name, thumbnail=thumbnail, size=size, **facts)
+
+    def add(self, entries: Sequence[Entry]) -> list[int]:
+        """Keep entries; returns their numbers."""
+        with self._session() as session:
+            session.add_all(entries)
+            session.flush()
+            numbers = [entry.id for entry in entries]
+        self._added += len(entries)
+        if self._added >= _LOOK_EVERY:
+            self._added = 0
+            self.forget()
+        return numbers
+
+    def entries(self, wanted: Filter, most: int) -> list[Entry]:
+        """The latest entries that are wanted, latest first, without their thumbnails."""
+        query = sa.select(Entry).options(defer(Entry.thumbnail)).order_by(Entry.id.desc()).limit(most)
+        if wanted.model is not None:
+            query = query.where(Entry.model == wanted.model)
+        if wanted.is_anomaly is not None:
+            query = query.where(Entry.is_anomaly == wanted.is_anomaly)
+        if wanted.label is not None:
+            query = query.where(Entry.label.is_(None) if wanted.label == "none" else Entry.label == wanted.label)
+        if wanted.name:
+            query = query.where(Entry.name.icontains(wanted.name, autoescape=True))
+        if wanted.before is not None:
+            query = query.where(Entry.id < wanted.before)
+        with self._session() as session:
+            return list(session.scalars(query))
+
+    def thumbnail(self, number: int) -> bytes | None:
+        """A small JPEG of the image; None where there is none."""
+        with self._session() as session:
+            return session.scalar(sa.select(Entry.thumbnail).where(Entry.id == number))
+
+    def label(self, number: int, label: Label | None) -> bool:
+        """Keep what people say of an entry, or take it back; returns whether there is such an entry."""
+        now = None if label is None else utc_now()
+        change = sa.update(Entry).where(Entry.id == number).values(label=label, labelled=now)
+        with self._session() as session:
+            return bool(session.execute(change).rowcount)  # type: ignore[attr-defined]  # of an update there is one
+
+    def forget(self) -> None:
+        """Delete what is too old, and the oldest of what is too much."""
+        oldest = utc_now() - datetime.timedelta(days=self._days)
+        newer = sa.func.sum(Entry.size).over(order_by=Entry.id.desc()).label("newer")
+        sums = sa.select(Entry.id, newer).subquery()
+        with self._session() as session:
+            session.execute(sa.delete(Entry).where(Entry.time < oldest))
+            last = session.scalar(sa.select(sa.func.max(sums.c.id)).where(sums.c.newer > self._most))
+            if last is not None:
+                session.execute(sa.delete(Entry).where(Entry.id <= last))
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _session(self) -> Iterator[Session]:
+        with Session(self._engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+
+def utc_now() -> datetime.datetime:
+    """The time without its zone, as databases keep it."""
+    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+
+
+def _as_shared_file(connection: Any, _: object) -> None:
+    """Readers and a writer at once, and no waiting for the disk at every entry; a crash loses no whole file."""
+    cursor = connection.cursor()
+    for setting in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000"):
+        cursor.execute(f"PRAGMA {setting}")
+    cursor.close()
+
+
+def _shown(url: str) -> str:
+    try:
+        return sa.make_url(url).render_as_string(hide_password=True)
+    except sa.exc.ArgumentError:
+        return url
