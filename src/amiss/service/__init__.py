@@ -1,4 +1,4 @@
-"""A fitted model in service: it watches videos and cameras, and is corrected where it was wrong."""
+"""A fitted model in service: it is exported, watches videos and cameras, and is corrected where it was wrong."""
 
 from __future__ import annotations
 
@@ -9,5 +9,6 @@ from .. import lazy
 __getattr__, __dir__ = lazy.attach(__name__)
 
 if TYPE_CHECKING:  # for type checkers alone
+    from . import exporting as exporting
     from . import teaching as teaching
     from . import watching as watching
