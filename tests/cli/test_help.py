@@ -13,7 +13,20 @@ import amiss
 
 Run = Callable[..., Any]
 
-VERBS = ("demo", "fit", "teach", "score", "watch", "eval", "explain", "info", "methods", "data list", "data get")
+VERBS = (
+    "demo",
+    "fit",
+    "teach",
+    "score",
+    "watch",
+    "eval",
+    "explain",
+    "export",
+    "info",
+    "methods",
+    "data list",
+    "data get",
+)
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])

@@ -15,8 +15,8 @@ from .console import FalseAlarmRate, Json, Model, console, load_model, plain, pr
 ORDER = 6
 _HELP = """Write a model as one graph for other runtimes.
 
-It takes pictures of any size as they are and gives score, p-value, decision and map; a page with code in Python, C++ and
-JavaScript lies beside it.
+It takes pictures of any size as they are and gives score, p-value, decision and map; a page with code in Python, C++
+and JavaScript lies beside it.
 
 \b
 Examples:
@@ -43,7 +43,9 @@ def export(
     json_: Json = False,
 ) -> None:
     if int8 != bool(images):
-        raise UsageError("--int8 and --images go together: 8 bits take normal images that the model has not learnt from")
+        raise UsageError(
+            "--int8 and --images go together: 8 bits take normal images that the model has not learnt from"
+        )
     model = load_model(path, "onnxruntime", false_alarm_rate)
     with progress_bar() as progress:
         exported = service.exporting.export_model(model, out, to, images or None, progress)

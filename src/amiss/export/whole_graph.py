@@ -1,8 +1,8 @@
 """The whole way of an image as one ONNX graph: pixels of any size in, score, p-value, decision and map out.
 
-The scorer's graph (see `onnx_graph`) stands in the middle; before it the preprocessing, behind it the decision. Both are
-written here in ONNX's own text form, with plain operators alone: of Resize with antialiasing each runtime makes something
-else, or nothing.
+The scorer's graph (see `onnx_graph`) stands in the middle; before it the preprocessing, behind it the decision. Both
+are written here in ONNX's own text form, with plain operators alone: of Resize with antialiasing each runtime makes
+something else, or nothing.
 
 Shape legend: n images, t frames of a clip, h x w pixels of any size with c channels; H x W pixels with C channels after
 preprocessing, of which the inner ones show the image and the others its mirror image.
@@ -254,8 +254,8 @@ _CLIPS = """
     as_clips = Constant<value_ints: ints = [-1, $length, $channels, $height, $width]>()
     prepared = Reshape(scaled, as_clips)"""
 
-#: Pillow's luma. Its whole numbers stay below 2^24, so that float32 holds them exactly. A single channel is gray already,
-#: and a fourth one is left aside.
+#: Pillow's luma. Its whole numbers stay below 2^24, so that float32 holds them exactly. A single channel is gray
+#: already, and a fourth one is left aside.
 _GRAY = """
     of_colours = Constant<value_floats: floats = [19595.0, 38470.0, 7471.0, 0.0]>()
     of_gray = Constant<value_floats: floats = [65536.0, 0.0, 0.0, 0.0]>()
