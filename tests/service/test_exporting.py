@@ -182,7 +182,7 @@ def test_8_bits_that_stray_too_far_are_refused(
 
 def test_8_bits_are_for_images(tmp_path: Path) -> None:
     model = fitted(amiss.FrameDifference).model_
-    with pytest.raises(UsageError, match="sees clips"):
+    with pytest.raises(UsageError, match="learnt from video"):
         export_model(model, tmp_path, int8_images=task().normal)
 
 
