@@ -22,6 +22,7 @@ VERBS = (
     "serve",
     "eval",
     "explain",
+    "export",
     "info",
     "methods",
     "data list",

@@ -1,5 +1,5 @@
-"""A fitted model in service: it answers requests, watches videos and cameras, and is corrected where it was
-wrong."""
+"""A fitted model in service: it answers requests, watches videos and cameras, is corrected where it was wrong, and is
+exported."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from .. import lazy
 __getattr__, __dir__ = lazy.attach(__name__)
 
 if TYPE_CHECKING:  # for type checkers alone
+    from . import exporting as exporting
     from . import teaching as teaching
     from . import watching as watching
     from . import web as web
