@@ -38,7 +38,10 @@ from amiss.errors import DataError, UsageError
 #: What images are opened for: it decides which part of a folder is taken, see `folder_collection`.
 Purpose = Literal["fit", "score", "eval"]
 
-_LAYOUT = "make one subfolder per kind, the normal images in 'good': FOLDER/good/*.png, FOLDER/crack/*.png"
+_LAYOUT = (
+    "make one subfolder per kind, the normal images in 'good': FOLDER/good/*.png, FOLDER/crack/*.png; or give "
+    "--good FOLDER --bad FOLDER"
+)
 _LEFT_OUT = "{} files that are not images were left out"
 _VIDEO_LAYOUT = (
     "write an events.csv (video,start,end), or put the normal ones in 'good' and the others in folders beside it"
