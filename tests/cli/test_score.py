@@ -22,7 +22,7 @@ from amiss.model import FittedModel
 from amiss.registry import load
 
 Run = Callable[..., Any]
-COLUMNS = ["name", "score", "p_value", "is_anomaly", "error"]
+COLUMNS = ["name", "score", "p_value", "is_anomaly", "error", "note"]
 
 
 def names(folder: Path) -> list[str]:
@@ -397,6 +397,45 @@ def test_another_rate_decides_by_the_same_scores(run: Run, model: Path, pictures
 
 def test_a_rate_that_cannot_be_is_bad_usage(run: Run, model: Path, pictures: Path) -> None:
     run("score", model, pictures / "new", "--false-alarm-rate", 1.5).failed(2, "between 0 and 1")
+
+
+# -- pictures unlike those learnt from ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dark(pictures: Path, tmp_path: Path) -> Path:
+    """Ten good pictures in a quarter of the light, two of them also wider."""
+    folder = tmp_path / "dark"
+    folder.mkdir()
+    for index in range(10):
+        with Image.open(pictures / "good" / f"{index:03}.png") as image:
+            picture = image.point(lambda value: value // 4)
+            picture.resize((24, 16) if index < 2 else (16, 16)).save(folder / f"{index}.png")
+    return folder
+
+
+def test_pictures_unlike_those_learnt_from_are_told_everywhere(
+    run: Run, model: Path, dark: Path, tmp_path: Path
+) -> None:
+    done = run("score", model, dark, "--json", "--report", tmp_path, "--false-alarm-rate", 0.5).well()
+    notes = [row["note"] for row in done.json["rows"]]
+    assert all(note.startswith("unlike the images learnt from: ") and "darker (brightness" in note for note in notes)
+    assert ["wider (aspect 1.5, theirs 1)" in note for note in notes] == [True] * 2 + [False] * 8
+    assert load(model).score(dark).notes == notes
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    flagged = sum(row["is_anomaly"] for row in done.json["rows"])
+    assert flagged > 5
+    for told in (done.err, page):
+        assert "10 images look unlike those learnt from; the first, " in told
+        assert f"most of your images are flagged ({flagged} of 10): that is more likely the pictures than the" in told
+    assert "theirs 1)" in page
+
+
+def test_pictures_like_those_learnt_from_get_no_note(run: Run, model: Path, pictures: Path) -> None:
+    done = run("score", model, pictures / "good", "--json").well()
+    assert {row["note"] for row in done.json["rows"]} == {None}
+    assert "unlike" not in done.err
+    assert "most of" not in done.err
 
 
 # -- regions -----------------------------------------------------------------------------------------------------------
