@@ -399,6 +399,45 @@ def test_a_rate_that_cannot_be_is_bad_usage(run: Run, model: Path, pictures: Pat
     run("score", model, pictures / "new", "--false-alarm-rate", 1.5).failed(2, "between 0 and 1")
 
 
+# -- large and unusual pictures ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_photograph_of_108_megapixels_is_scored_and_the_limit_can_be_moved(
+    run: Run, model: Path, tmp_path: Path
+) -> None:
+    Image.new("L", (12_000, 9_000), 90).save(tmp_path / "large.png", compress_level=1)
+    (row,) = run("score", model, tmp_path, "--json").well().json["rows"]
+    assert row["error"] is None
+    assert "larger (side 10392, theirs 16)" in row["note"]
+    done = run("score", model, tmp_path, "--json", "--max-pixels", 107_999_999)
+    assert done.code == 1
+    (row,) = done.json["rows"]
+    assert "12000x9000 pixels" in row["error"]
+    assert "--max-pixels" in row["error"]
+    assert run("score", model, tmp_path, "--max-pixels", 0).code == 2
+
+
+def test_every_page_has_its_row(run: Run, model: Path, pictures: Path, tmp_path: Path) -> None:
+    first, *others = (Image.open(path) for path in sorted((pictures / "new").iterdir()))
+    first.save(tmp_path / "stack.tif", save_all=True, append_images=others)
+    done = run("score", model, tmp_path / "stack.tif", "--json").well()
+    assert [row["name"] for row in done.json["rows"]] == [f"{tmp_path.as_posix()}/stack.tif[{n}]" for n in range(12)]
+    scores = [row["score"] for row in done.json["rows"]]
+    assert scores == pytest.approx(load(model).score(pictures / "new").scores.tolist(), rel=1e-5)
+    assert "1 file holds several pages or frames, 12 in all" in done.err
+
+
+def test_a_model_can_be_fitted_to_the_pages_of_one_file(
+    run: Run, quick: tuple[str, ...], pictures: Path, tmp_path: Path
+) -> None:
+    first, *others = (Image.open(path) for path in sorted((pictures / "good").iterdir())[:20])
+    first.save(tmp_path / "good.tif", save_all=True, append_images=others)
+    done = run("fit", tmp_path / "good.tif", "--out", tmp_path / "m.amiss", "--method", "knn", "--json").well()
+    assert "1 file holds several pages or frames, 20 in all; each is an image, named FILE[number]" in done.json["notes"]
+    assert load(tmp_path / "m.amiss").record.splits.calibrate.count == 20
+
+
 # -- pictures unlike those learnt from ---------------------------------------------------------------------------------
 
 

@@ -17,9 +17,11 @@ from .. import explain as explaining
 from .. import report as reporting
 from ..errors import AmissError, UsageError
 from .console import (
+    MOST_PIXELS,
     Engine,
     FalseAlarmRate,
     Json,
+    MaxPixels,
     Model,
     Overwrite,
     Strict,
@@ -91,6 +93,7 @@ def score(
     ] = False,
     overwrite: Overwrite = False,
     strict: Strict = False,
+    max_pixels: MaxPixels = MOST_PIXELS,
     false_alarm_rate: FalseAlarmRate = None,
     engine: Engine = "auto",
     json_: Json = False,

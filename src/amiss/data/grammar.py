@@ -24,6 +24,7 @@ from amiss.data.decode import SUFFIXES, is_image_name
 from amiss.data.folder import Purpose, file_collection, folder_collection, glob_collection
 from amiss.data.known import known_sets, open_known
 from amiss.data.labels import NORMAL_KIND, is_normal_name, sounds_anomalous
+from amiss.data.pages import with_pages
 from amiss.data.video import VIDEO_ENDINGS, is_video_name, video_collection
 from amiss.errors import DataError, UsageError
 
@@ -120,14 +121,14 @@ def good_and_bad(good: Sequence[Name], bad: Sequence[Name]) -> Collection:
 
 def _open_one(source: str, purpose: Purpose) -> Collection:
     if os.path.isdir(source):
-        return folder_collection(source, purpose)
+        return with_pages(folder_collection(source, purpose))
     if os.path.exists(source):
         return _open_file(source)
     folder, boxes, _ = source.partition(":boxes=")
     if boxes and (os.path.isdir(folder) or folder.partition(":")[0] not in known_sets()):
         return _open_boxes(source, purpose)
     if any(sign in source for sign in "*?["):
-        return glob_collection(source, purpose)
+        return with_pages(glob_collection(source, purpose))
     name, colon, _ = source.partition(":")
     if name in known_sets():
         return open_known(source)
@@ -159,7 +160,7 @@ def _open_file(name: str) -> Collection:
     if is_array_name(name):
         return load_array_file(name)
     if is_image_name(name):
-        return file_collection([name])
+        return with_pages(file_collection([name]))
     if is_video_name(name):
         return video_collection(name)
     endings = ", ".join((*SUFFIXES, *VIDEO_ENDINGS, *ARRAY_ENDINGS))
