@@ -119,3 +119,8 @@ def test_threads_do_not_disturb_each_other(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         for number, found in zip(order, pool.map(lambda number: collection[number].read(), order), strict=True):
             np.testing.assert_array_equal(found, PAGES[number])
+
+
+def test_of_several_files_the_pages_of_each_belong_together(tmp_path: Path) -> None:
+    paths = [written(tmp_path / name) for name in ("a.tif", "b.tif")]
+    assert [item.group for item in open_images(paths)] == [path.as_posix() for path in paths for _ in range(5)]

@@ -43,7 +43,8 @@ def open_images(source: Images, purpose: Purpose = "score") -> Collection:
     Args:
         source: one of
 
-            - a path: a folder, an image file, or an array file (`.npy`, `.npz`, IDX);
+            - a path: a folder, an image file, or an array file (`.npy`, `.npz`, IDX); of a file with several pages or
+              frames, each is an image (see `amiss.data.pages`);
             - a pattern such as `parts/**/*.png`;
             - crops of a folder's images, `FOLDER:boxes=FILE.csv[:crop=oversize]` (see
               `amiss.data.boxes.boxes_collection`); FILE is looked for as it is named, then below the folder;
@@ -68,11 +69,11 @@ def open_images(source: Images, purpose: Purpose = "score") -> Collection:
     if isinstance(source, Image.Image):
         return picture_collection([source], "image")
     if isinstance(source, (str, os.PathLike)):
-        return _open_one(os.fspath(source), purpose)
+        return with_pages(_open_one(os.fspath(source), purpose))
     if isinstance(source, Sequence):
         names = [os.fspath(part) for part in source if isinstance(part, (str, os.PathLike))]
         if len(names) == len(source):
-            return _open_several(names, purpose)
+            return with_pages(_open_several(names, purpose))
         pictures = [part for part in source if isinstance(part, (np.ndarray, Image.Image))]
         if len(pictures) == len(source):
             return picture_collection(pictures, "images")
@@ -121,14 +122,14 @@ def good_and_bad(good: Sequence[Name], bad: Sequence[Name]) -> Collection:
 
 def _open_one(source: str, purpose: Purpose) -> Collection:
     if os.path.isdir(source):
-        return with_pages(folder_collection(source, purpose))
+        return folder_collection(source, purpose)
     if os.path.exists(source):
         return _open_file(source)
     folder, boxes, _ = source.partition(":boxes=")
     if boxes and (os.path.isdir(folder) or folder.partition(":")[0] not in known_sets()):
         return _open_boxes(source, purpose)
     if any(sign in source for sign in "*?["):
-        return with_pages(glob_collection(source, purpose))
+        return glob_collection(source, purpose)
     name, colon, _ = source.partition(":")
     if name in known_sets():
         return open_known(source)
@@ -160,7 +161,7 @@ def _open_file(name: str) -> Collection:
     if is_array_name(name):
         return load_array_file(name)
     if is_image_name(name):
-        return with_pages(file_collection([name]))
+        return file_collection([name])
     if is_video_name(name):
         return video_collection(name)
     endings = ", ".join((*SUFFIXES, *VIDEO_ENDINGS, *ARRAY_ENDINGS))
