@@ -94,3 +94,12 @@ def test_a_report_explains_what_was_flagged(run: Run, model: Path, pictures: Pat
     assert "counterfactual: amiss (p 0." in text
     run("score", str(model), str(pictures), "--explain", "occlusion").failed(2, "--report")
     run("score", str(model), str(pictures), "--report", str(page), "--explain", "lrp").failed(2, "LRP has no rule")
+
+
+def test_a_picture_unlike_those_learnt_from_is_told(run: Run, model: Path, pictures: Path, tmp_path: Path) -> None:
+    with Image.open(pictures / "0.png") as image:
+        image.point(lambda value: value // 8).resize((32, 16)).save(tmp_path / "dark.png")
+    given = ("explain", str(model), str(tmp_path / "dark.png"), "--with", "residual", "--json")
+    (found,) = run(*given).well().json["explanations"]
+    assert found["notes"][-1].startswith("unlike the images learnt from: ")
+    assert "wider (aspect 2, theirs 1)" in found["notes"][-1]

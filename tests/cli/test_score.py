@@ -22,7 +22,7 @@ from amiss.model import FittedModel
 from amiss.registry import load
 
 Run = Callable[..., Any]
-COLUMNS = ["name", "score", "p_value", "is_anomaly", "error"]
+COLUMNS = ["name", "score", "p_value", "is_anomaly", "error", "note"]
 
 
 def names(folder: Path) -> list[str]:
@@ -397,6 +397,84 @@ def test_another_rate_decides_by_the_same_scores(run: Run, model: Path, pictures
 
 def test_a_rate_that_cannot_be_is_bad_usage(run: Run, model: Path, pictures: Path) -> None:
     run("score", model, pictures / "new", "--false-alarm-rate", 1.5).failed(2, "between 0 and 1")
+
+
+# -- large and unusual pictures ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_photograph_of_108_megapixels_is_scored_and_the_limit_can_be_moved(
+    run: Run, model: Path, tmp_path: Path
+) -> None:
+    Image.new("L", (12_000, 9_000), 90).save(tmp_path / "large.png", compress_level=1)
+    (row,) = run("score", model, tmp_path, "--json").well().json["rows"]
+    assert row["error"] is None
+    assert "larger (side 10392, theirs 16)" in row["note"]
+    done = run("score", model, tmp_path, "--json", "--max-pixels", 107_999_999)
+    assert done.code == 1
+    (row,) = done.json["rows"]
+    assert "12000x9000 pixels" in row["error"]
+    assert "--max-pixels" in row["error"]
+    assert run("score", model, tmp_path, "--max-pixels", 0).code == 2
+
+
+def test_every_page_has_its_row(run: Run, model: Path, pictures: Path, tmp_path: Path) -> None:
+    first, *others = (Image.open(path) for path in sorted((pictures / "new").iterdir()))
+    first.save(tmp_path / "stack.tif", save_all=True, append_images=others)
+    done = run("score", model, tmp_path / "stack.tif", "--json").well()
+    assert [row["name"] for row in done.json["rows"]] == [f"{tmp_path.as_posix()}/stack.tif[{n}]" for n in range(12)]
+    scores = [row["score"] for row in done.json["rows"]]
+    assert scores == pytest.approx(load(model).score(pictures / "new").scores.tolist(), rel=1e-5)
+    assert "1 file holds several pages or frames, 12 in all" in done.err
+
+
+def test_a_model_can_be_fitted_to_the_pages_of_one_file(
+    run: Run, quick: tuple[str, ...], pictures: Path, tmp_path: Path
+) -> None:
+    first, *others = (Image.open(path) for path in sorted((pictures / "good").iterdir())[:20])
+    first.save(tmp_path / "good.tif", save_all=True, append_images=others)
+    done = run("fit", tmp_path / "good.tif", "--out", tmp_path / "m.amiss", "--method", "knn", "--json").well()
+    assert "1 file holds several pages or frames, 20 in all; each is an image, named FILE[number]" in done.json["notes"]
+    assert load(tmp_path / "m.amiss").record.splits.calibrate.count == 20
+
+
+# -- pictures unlike those learnt from ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dark(pictures: Path, tmp_path: Path) -> Path:
+    """Ten good pictures in a quarter of the light, two of them also wider."""
+    folder = tmp_path / "dark"
+    folder.mkdir()
+    for index in range(10):
+        with Image.open(pictures / "good" / f"{index:03}.png") as image:
+            picture = image.point(lambda value: value // 4)
+            picture.resize((24, 16) if index < 2 else (16, 16)).save(folder / f"{index}.png")
+    return folder
+
+
+def test_pictures_unlike_those_learnt_from_are_told_everywhere(
+    run: Run, model: Path, dark: Path, tmp_path: Path
+) -> None:
+    done = run("score", model, dark, "--json", "--report", tmp_path, "--false-alarm-rate", 0.5).well()
+    notes = [row["note"] for row in done.json["rows"]]
+    assert all(note.startswith("unlike the images learnt from: ") and "darker (brightness" in note for note in notes)
+    assert ["wider (aspect 1.5, theirs 1)" in note for note in notes] == [True] * 2 + [False] * 8
+    assert load(model).score(dark).notes == notes
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    flagged = sum(row["is_anomaly"] for row in done.json["rows"])
+    assert flagged > 5
+    for told in (done.err, page):
+        assert "10 images look unlike those learnt from; the first, " in told
+        assert f"most of your images are flagged ({flagged} of 10): that is more likely the pictures than the" in told
+    assert "theirs 1)" in page
+
+
+def test_pictures_like_those_learnt_from_get_no_note(run: Run, model: Path, pictures: Path) -> None:
+    done = run("score", model, pictures / "good", "--json").well()
+    assert {row["note"] for row in done.json["rows"]} == {None}
+    assert "unlike" not in done.err
+    assert "most of" not in done.err
 
 
 # -- regions -----------------------------------------------------------------------------------------------------------

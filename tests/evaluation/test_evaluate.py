@@ -463,3 +463,10 @@ def test_what_chance_does_is_not_told() -> None:
     assert not doubts(decision, metrics, flags, labels, ["x"] * 70, [0] * 60 + list(range(1, 11))), (
         "one group is one case"
     )
+
+
+def test_pictures_unlike_those_learnt_from_are_told(model: FittedModel) -> None:
+    dark = array_collection(task().unseen // 8, "dark", labels=task().anomalous.tolist())
+    (note,) = (note for note in measured(model, dark)["notes"] if "unlike those learnt from" in note)
+    assert note.startswith(f"{len(dark)} images look unlike those learnt from; the first, dark[0]: unlike the images")
+    assert not any("unlike" in note for note in measured(model, digits())["notes"])

@@ -447,6 +447,7 @@ KEYS = (
     "settings",
     "preprocessing",
     "splits",
+    "appearance",
     "calibration",
     "false_alarm_rate",
     "map_scale",
@@ -472,6 +473,7 @@ def test_manifest_key_of_a_wrong_type_is_refused(key: str, model_file: Path, tmp
     for value in VALUES:
         same_kind = type(value) is type(manifest[key]) and not isinstance(value, dict | list)
         fits = key in ("map_scale", "notes", "graphs", "lessons") and value in (None, [], ["x"][: key != "lessons"])
+        same_kind |= key == "appearance" and value is None  # files of earlier versions have none
         if same_kind or (fits and isinstance(value, type(manifest[key]))):
             continue
         if key in ("versions", "settings") and value in ({}, {"x": 1}):
@@ -488,7 +490,9 @@ def test_manifest_key_of_a_wrong_type_is_refused(key: str, model_file: Path, tmp
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("key", [key for key in KEYS if key not in ("graphs", "versions", "fitted_on", "lessons")])
+@pytest.mark.parametrize(
+    "key", [key for key in KEYS if key not in ("graphs", "versions", "fitted_on", "lessons", "appearance")]
+)
 def test_manifest_key_that_is_missing_is_refused(key: str, model_file: Path, tmp_path: Path) -> None:
     parts = contents(model_file)
     manifest = manifest_of(parts)

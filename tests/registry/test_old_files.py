@@ -39,6 +39,12 @@ def test_written_again_they_say_the_same(name: str, tmp_path: Path) -> None:
     assert again.decision.explain() == model.decision.explain()
 
 
+def test_without_facts_of_how_images_look_there_is_no_note() -> None:
+    model = amiss.load(FILES / "ssa_cae.amiss")
+    assert model.usual is None
+    assert set(model.score(task().unseen[:3] // 8).notes) == {None}
+
+
 def test_their_settings_are_typed_again() -> None:
     settings = amiss.load(FILES / "ssa_cae.amiss").settings
     assert (settings["filters"], settings["gate"], settings["patch"]) == ("8,8", "ssa", "none")

@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ ROWS = (
     row("b.png", float("nan"), float("nan"), False, "b.png is not a picture"),
     row("c.png", -1e-7, 0.01, True),
     row("d.png", 1e30, 1.0, False),
+    replace(row("e.png"), note="unlike the images learnt from: darker (brightness 0.1, theirs 0.5)"),
 )
 
 
@@ -83,6 +85,7 @@ def read_table(path: Path) -> list[dict[str, Any]]:
             "p_value": float(cell["p_value"]) if cell["p_value"] else None,
             "is_anomaly": truth[cell["is_anomaly"]],
             "error": cell["error"] or None,
+            "note": cell["note"] or None,
         }
         for cell in cells
     ]
@@ -112,7 +115,7 @@ def test_content_and_columns(ending: str, tmp_path: Path) -> None:
     assert [tuple(record) for record in records] == [COLUMNS] * len(ROWS)
     for record, each in zip(records, ROWS, strict=True):
         assert record["name"] == each.item.name
-        assert record["error"] == each.error
+        assert (record["error"], record["note"]) == (each.error, each.note)
         if each.error is not None:
             assert (record["score"], record["p_value"], record["is_anomaly"]) == (None, None, None)
             continue
@@ -123,7 +126,7 @@ def test_content_and_columns(ending: str, tmp_path: Path) -> None:
 
 
 def test_the_contract_names_the_columns() -> None:
-    assert COLUMNS == ("name", "score", "p_value", "is_anomaly", "error")
+    assert COLUMNS == ("name", "score", "p_value", "is_anomaly", "error", "note")
 
 
 @pytest.mark.parametrize("ending", FORMATS)
@@ -131,7 +134,7 @@ def test_no_rows_give_an_empty_table(ending: str, tmp_path: Path) -> None:
     path = table_of(tmp_path / f"t{ending}", ())
     assert read_table(path) == []
     if ending == ".csv":
-        assert path.read_text() == "name,score,p_value,is_anomaly,error\n"
+        assert path.read_text() == "name,score,p_value,is_anomaly,error,note\n"
 
 
 def test_more_rows_than_one_parquet_chunk(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import registry
+from .. import data, registry
 from ..lazy import Late, rich
 from ..progress import Progress
 
@@ -35,6 +35,19 @@ Overwrite = Annotated[
 ]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Exit with 1 where anything could not be read, be it one image or frame.")
+]
+#: Pixels of the largest picture that is let through: some more than the largest cameras take.
+MOST_PIXELS = 250_000_000
+
+
+def _allow_pixels(most: int) -> int:
+    data.decode.allow_pixels(most)
+    return most
+
+
+MaxPixels = Annotated[
+    int,
+    typer.Option(callback=_allow_pixels, min=1, help="Largest picture read, in pixels; against decompression bombs."),
 ]
 Model = Annotated[Path, typer.Argument(help="A model file written by amiss fit.", metavar="MODEL", show_default=False)]
 

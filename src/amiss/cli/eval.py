@@ -13,9 +13,11 @@ from .. import explain as explaining
 from ..errors import UsageError
 from ..lazy import rich
 from .console import (
+    MOST_PIXELS,
     Engine,
     FalseAlarmRate,
     Json,
+    MaxPixels,
     Model,
     Strict,
     console,
@@ -103,6 +105,7 @@ def evaluate(
         typer.Option(help="Measure explanations too: explainers with commas, or all that suit.", show_default=False),
     ] = None,
     explained: Annotated[int, typer.Option("--explained", help="How many anomalies are explained.", min=1)] = 40,
+    max_pixels: MaxPixels = MOST_PIXELS,
     false_alarm_rate: FalseAlarmRate = None,
     engine: Engine = "auto",
     strict: Strict = False,

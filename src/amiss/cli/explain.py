@@ -14,7 +14,20 @@ import typer
 from .. import data, environment, registry, report
 from .. import explain as explaining
 from ..errors import AmissError, WriteError
-from .console import Engine, Json, Model, Overwrite, Strict, console, plain, print_json, progress_bar, settings
+from .console import (
+    MOST_PIXELS,
+    Engine,
+    Json,
+    MaxPixels,
+    Model,
+    Overwrite,
+    Strict,
+    console,
+    plain,
+    print_json,
+    progress_bar,
+    settings,
+)
 
 if TYPE_CHECKING:
     from ..explain.images import Explained
@@ -62,6 +75,7 @@ def explain(
     ] = None,
     overwrite: Overwrite = False,
     strict: Strict = False,
+    max_pixels: MaxPixels = MOST_PIXELS,
     engine: Engine = "auto",
     json_: Json = False,
 ) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from .. import data, environment, registry
 from ..errors import DegenerateTrainingWarning, TrainingError, UsageError
-from .console import Json, console, percent, plain, print_json, progress_bar, settings
+from .console import MOST_PIXELS, Json, MaxPixels, console, percent, plain, print_json, progress_bar, settings
 
 if TYPE_CHECKING:
     from ..model import FittedModel
@@ -78,6 +78,7 @@ def fit(
     ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same data, same machine: same model.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    max_pixels: MaxPixels = MOST_PIXELS,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a fit that was broken off.")] = False,
     json_: Json = False,
 ) -> None:

@@ -17,9 +17,11 @@ from .. import explain as explaining
 from .. import report as reporting
 from ..errors import AmissError, UsageError
 from .console import (
+    MOST_PIXELS,
     Engine,
     FalseAlarmRate,
     Json,
+    MaxPixels,
     Model,
     Overwrite,
     Strict,
@@ -91,6 +93,7 @@ def score(
     ] = False,
     overwrite: Overwrite = False,
     strict: Strict = False,
+    max_pixels: MaxPixels = MOST_PIXELS,
     false_alarm_rate: FalseAlarmRate = None,
     engine: Engine = "auto",
     json_: Json = False,
@@ -110,7 +113,8 @@ def score(
     if film is not None and not collection.of_video and model.clip_length == 1:
         raise UsageError(f"{collection.title} begins with a still image, of which there is no film; try --heatmaps")
     explainer = None if explain is None else _explainer(explain, model, report)
-    counts = _Counts()
+    what = "frames" if collection.of_video or model.clip_length > 1 else "images"
+    counts, unlike = _Counts(), reporting.unlike.UnlikeImages(what.removesuffix("s"))
     with ExitStack() as stack:
         progress = stack.enter_context(progress_bar())
         folders = {"--heatmaps": heatmaps, "--masks": masks, "--film": film}
@@ -153,6 +157,7 @@ def score(
                 record |= {"regions": found} if regions else {}
             write(record)
             counts.add(row)
+            unlike.add(row)
             if collector is not None:
                 collector.add(replace(row, picture=None))
             if films is not None:
@@ -161,9 +166,8 @@ def score(
             if table is not None and counts.total % 256 == 0:
                 table.flush()
         page = collector.write(report) if collector is not None and report is not None else None
-    for note in collection.notes:
+    for note in (*collection.notes, *unlike.sentences()):
         console(True).print(f"[yellow]note[/]  {plain(note)}")
-    what = "frames" if collection.of_video or model.clip_length > 1 else "images"
     _summary(counts, table, model, out, json_, what)
     if films is not None:
         console(True).print(f"{films.count} film{'s' * (films.count != 1)} in {plain(film)}")
@@ -285,7 +289,8 @@ def _line(record: dict[str, Any]) -> str:
     if record["error"]:
         return printable(f"unreadable                        {record['name']}  ({record['error']})")
     verdict = "AMISS " if record["is_anomaly"] else "normal"
-    return printable(f"{verdict}  score {record['score']:8.4f}  p {record['p_value']:.4f}  {record['name']}")
+    note = f"  ({record['note']})" if record.get("note") else ""
+    return printable(f"{verdict}  score {record['score']:8.4f}  p {record['p_value']:.4f}  {record['name']}{note}")
 
 
 def _write_heatmap(model: FittedModel, row: Row, folder: Path) -> str:

@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from amiss.data.collection import Pixels
+from amiss.data.further_formats import (
+    Decoded,
+    deep_colour,
+    is_deep_colour,
+    is_heic_name,
+    is_tiff,
+    teach_pillow_heic,
+    tiff_page,
+    tiff_pages,
+)
 from amiss.errors import DataError
 
 #: Endings of the image files that are read, in lower case; they are matched whatever their case.
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".avif", ".jp2", ".j2k",
+            ".heic", ".heif")  # fmt: skip
 
 # Only these decoders ever see a file: Pillow has others (EPS starts a program) that a scored picture must not reach.
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "AVIF", "JPEG2000")
+#: Of these formats the pictures in one file are pages or frames; of others they are previews of the first.
+_PAGED = ("TIFF", "GIF", "WEBP", "AVIF", "PNG")
+_ALLOW = "make it smaller, or allow more with --max-pixels (in Python: PIL.Image.MAX_IMAGE_PIXELS)"
+#: The tag of a TIFF's page that tells a smaller copy (1) and a mask (4) from a picture.
+_SUBFILE_TYPE, _NO_PICTURE = 254, 0b101
 
 
 #: The EXIF tag that says how a camera was held.
@@ -35,17 +57,19 @@ def is_image_name(name: str) -> bool:
 
 
 def read_image(path: str | os.PathLike[str]) -> Pixels:
-    """Read one image file (the first frame, where it holds several).
+    """Read one image file.
 
     Gray stays gray; palette, CMYK, YCbCr and LAB pictures become RGB. Transparent pictures are laid over white. The
-    EXIF orientation is applied. Gray pictures of 16 bits keep them; colour ones of 16 bits come as 8.
+    EXIF orientation is applied. Pictures of 16 bits keep them, which for colour takes the extra `formats`, as TIFF of
+    rare kinds and HEIC do.
 
     Returns:
         (h, w) or (h, w, 3); uint8, uint16, or float32 in [0, 1]; a fresh, writable array.
 
     Raises:
-        DataError: the file is missing, is no image, is cut, is larger than Pillow's limit against decompression
-            bombs (`PIL.Image.MAX_IMAGE_PIXELS`), or holds numbers that are not in range.
+        DataError: the file is missing, is no image, is cut, holds several pages or frames (see
+            `amiss.data.pages`), is larger than Pillow's limit against decompression bombs
+            (`PIL.Image.MAX_IMAGE_PIXELS`), or holds numbers that are not in range.
     """
     name = os.fspath(path)
     try:
@@ -56,6 +80,15 @@ def read_image(path: str | os.PathLike[str]) -> Pixels:
             raise
         cause = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{name} cannot be opened ({cause}); check the path and the right to read it") from error
+
+
+def allow_pixels(most: int) -> None:
+    """Set the limit against decompression bombs, `PIL.Image.MAX_IMAGE_PIXELS`, for the whole process.
+
+    Pillow's own warning goes: what is larger is refused here.
+    """
+    Image.MAX_IMAGE_PIXELS = most
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 def decode_image(data: bytes, name: str, most_pixels: int | None = None) -> Pixels:
@@ -135,29 +168,140 @@ def check_dtype(dtype: np.dtype[Any], name: str) -> None:
         raise DataError(f"{name} has the type {dtype}; convert it to uint8, uint16, or float32 in [0, 1]")
 
 
+class PictureFile:
+    """A file that is open, and the pictures in it: one, or pages of a TIFF, or frames of an animation.
+
+    Args:
+        stream: its bytes; not closed with it.
+        name: what errors call it.
+        most_pixels: a picture of more is refused before it is unpacked; None for Pillow's limit alone.
+
+    Raises:
+        DataError: it is no image, or many times larger than the limit.
+    """
+
+    def __init__(self, stream: IO[bytes], name: str, most_pixels: int | None = None) -> None:
+        self._stream, self._name, self._most = stream, name, most_pixels
+        #: None for a TIFF that Pillow does not know, as of floats in colour.
+        self._image: ImageFile | None = None
+        with _explained(name):
+            if is_heic_name(name):
+                teach_pillow_heic(name)
+            try:
+                self._image = Image.open(stream, formats=(*_FORMATS, "HEIF") if is_heic_name(name) else _FORMATS)
+            except UnidentifiedImageError:
+                if not is_tiff(stream):
+                    raise
+
+    def numbers(self) -> list[int]:
+        """Which pages or frames are pictures of their own, neither smaller copies nor masks of others; at least one.
+
+        Where a file is cut between pages, the first that is missing is among them.
+        """
+        with _explained(self._name):
+            if self._image is None:
+                with tiff_pages(self._stream, self._name) as pages:
+                    found = [number for number, page in enumerate(pages) if not page.is_reduced and not page.is_mask]
+            elif isinstance(self._image, TiffImageFile):
+                found = list(_pages_of_tiff(self._image))
+            else:
+                found = list(range(getattr(self._image, "n_frames", 1) if self._image.format in _PAGED else 1))
+        return found or [0]
+
+    def picture(self, number: int) -> Pixels:
+        """One of them, as `read_image` gives it. Forward in an animation is fast; back, it is decoded anew."""
+        with _explained(self._name):
+            if self._image is None or not self._turn_to(number):
+                with tiff_pages(self._stream, self._name) as pages:
+                    self._check_size(pages[number].imagewidth, pages[number].imagelength)
+                    return _laid(tiff_page(pages[number], self._name), self._name)
+            self._check_size(self._image.width, self._image.height)
+            if is_deep_colour(self._image):
+                return _laid(deep_colour(self._image, self._name), self._name)
+            self._image.load()  # turns a TIFF; of others the orientation is still to be seen to
+            turned = self._image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+            # without need it would copy the picture, which may be large
+            return _to_pixels(self._image if turned else ImageOps.exif_transpose(self._image), self._name)
+
+    def _turn_to(self, number: int) -> bool:
+        """Whether Pillow knows the page."""
+        assert self._image is not None
+        if self._image.format not in _PAGED:
+            return True
+        try:
+            self._image.seek(number)
+        except SyntaxError:
+            if not isinstance(self._image, TiffImageFile):
+                raise
+            return False
+        return True
+
+    def _check_size(self, width: int, height: int) -> None:
+        size, limit = f"{self._name} has {width}x{height} pixels", Image.MAX_IMAGE_PIXELS
+        if self._most is not None and width * height > self._most:
+            raise DataError(f"{size}, more than the {self._most} that are taken; make it smaller")
+        if limit is not None and width * height > limit:
+            raise DataError(f"{size}, more than the limit of {limit} against decompression bombs; {_ALLOW}")
+
+    def close(self) -> None:
+        if self._image is not None:
+            self._image.close()
+
+
+def _pages_of_tiff(image: TiffImageFile) -> Iterator[int]:
+    for number in count():
+        try:
+            image.seek(number)
+        except EOFError:
+            return
+        except SyntaxError:
+            pass  # a page of a kind that Pillow does not know; its tags are there all the same
+        except Exception:  # cut here: who reads this page is told why
+            yield number
+            return
+        if not image.tag_v2.get(_SUBFILE_TYPE, 0) & _NO_PICTURE:
+            yield number
+
+
 def _decode(stream: IO[bytes], name: str, most_pixels: int | None = None) -> Pixels:
+    with closing(PictureFile(stream, name, most_pixels)) as file:
+        numbers = file.numbers()
+        if len(numbers) > 1:
+            raise DataError(f"{name} holds {len(numbers)} pages or frames, and one picture is wanted; split it")
+        return file.picture(numbers[0])
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """What goes wrong in decoding becomes a `DataError` that names the file."""
     try:
-        with Image.open(stream, formats=_FORMATS) as image:
-            if most_pixels is not None and image.width * image.height > most_pixels:
-                raise DataError(
-                    f"{name} has {image.width}x{image.height} pixels, more than the {most_pixels} that are taken; "
-                    "make it smaller"
-                )
-            limit = Image.MAX_IMAGE_PIXELS
-            if limit is not None and image.width * image.height > limit:
-                raise DataError(
-                    f"{name} has {image.width}x{image.height} pixels, more than the limit of {limit} against "
-                    "decompression bombs; make it smaller or raise PIL.Image.MAX_IMAGE_PIXELS"
-                )
-            return _to_pixels(ImageOps.exif_transpose(image), name)
+        yield
     except DataError:
         raise
+    except (
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:  # Pillow was faster than _check_size
+        limit = Image.MAX_IMAGE_PIXELS
+        raise DataError(
+            f"{name} has more than the limit of {limit} pixels against decompression bombs; {_ALLOW}"
+        ) from error
     except UnidentifiedImageError as error:
         formats = ", ".join(_FORMATS)
         raise DataError(f"{name} is not a picture of a known format ({formats}); remove or convert it") from error
     except Exception as error:  # decoders meet hostile bytes with errors of any class
         cause = str(error) or type(error).__name__
         raise DataError(f"{name} cannot be decoded ({cause}); remove it or save it anew") from error
+
+
+def _laid(decoded: Decoded, name: str) -> Pixels:
+    """As gray or RGB, alpha laid over white, and turned."""
+    pixels, alpha, orientation = decoded
+    pixels = check_pixels(_over_white(pixels) if alpha else pixels, name)
+    if orientation in (2, 4, 5, 7):
+        pixels = pixels[:, ::-1]
+    turns = {3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}.get(orientation, 0)
+    return np.ascontiguousarray(np.rot90(pixels, turns))
 
 
 def _to_pixels(image: Image.Image, name: str) -> Pixels:
@@ -176,7 +320,7 @@ def _to_pixels(image: Image.Image, name: str) -> Pixels:
     opaque = "L" if mode in ("1", "L", "LA", "La") else "RGB"
     if image.has_transparency_data:
         return _over_white(np.array(image.convert(f"{opaque}A")))
-    return np.array(image.convert(opaque))
+    return np.array(image if image.mode == opaque else image.convert(opaque))
 
 
 def _over_white(pixels: Pixels) -> Pixels:

@@ -24,6 +24,7 @@ from amiss.data.decode import SUFFIXES, is_image_name
 from amiss.data.folder import Purpose, file_collection, folder_collection, glob_collection
 from amiss.data.known import known_sets, open_known
 from amiss.data.labels import NORMAL_KIND, is_normal_name, sounds_anomalous
+from amiss.data.pages import with_pages
 from amiss.data.video import VIDEO_ENDINGS, is_video_name, video_collection
 from amiss.errors import DataError, UsageError
 
@@ -42,7 +43,8 @@ def open_images(source: Images, purpose: Purpose = "score") -> Collection:
     Args:
         source: one of
 
-            - a path: a folder, an image file, or an array file (`.npy`, `.npz`, IDX);
+            - a path: a folder, an image file, or an array file (`.npy`, `.npz`, IDX); of a file with several pages or
+              frames, each is an image (see `amiss.data.pages`);
             - a pattern such as `parts/**/*.png`;
             - crops of a folder's images, `FOLDER:boxes=FILE.csv[:crop=oversize]` (see
               `amiss.data.boxes.boxes_collection`); FILE is looked for as it is named, then below the folder;
@@ -67,11 +69,11 @@ def open_images(source: Images, purpose: Purpose = "score") -> Collection:
     if isinstance(source, Image.Image):
         return picture_collection([source], "image")
     if isinstance(source, (str, os.PathLike)):
-        return _open_one(os.fspath(source), purpose)
+        return with_pages(_open_one(os.fspath(source), purpose))
     if isinstance(source, Sequence):
         names = [os.fspath(part) for part in source if isinstance(part, (str, os.PathLike))]
         if len(names) == len(source):
-            return _open_several(names, purpose)
+            return with_pages(_open_several(names, purpose))
         pictures = [part for part in source if isinstance(part, (np.ndarray, Image.Image))]
         if len(pictures) == len(source):
             return picture_collection(pictures, "images")

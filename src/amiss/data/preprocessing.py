@@ -50,14 +50,13 @@ class Preprocessing:
 
     def prepare(self, pixels: Pixels) -> NDArray[Any]:
         """(h, w) or (h, w, 3) pixels to (c, height, width): uint8 where the source is uint8, else float32 in [0, 1]."""
-        if pixels.dtype == np.uint16:
-            pixels = pixels.astype(np.float32) / np.float32(65535)
         if self.colour == "gray" and pixels.ndim == 3:
-            pixels = _luma(pixels)
+            pixels = _luma(_unit(pixels))
         rows, columns = self.region(*pixels.shape[:2])
         inner = (rows.stop - rows.start, columns.stop - columns.start)
         if pixels.shape[:2] != inner:
             pixels = _resize(pixels, *inner)
+        pixels = _unit(pixels)
         if inner != (self.height, self.width):
             around = ((rows.start, self.height - rows.stop), (columns.start, self.width - columns.stop))
             pixels = np.pad(pixels, (*around, (0, 0))[: pixels.ndim], mode="symmetric")
@@ -97,8 +96,6 @@ def shrunk_to(pixels: Pixels, longest: int) -> Pixels:
     scale = longest / max(height, width)
     if scale >= 1:
         return pixels
-    if pixels.dtype == np.uint16:
-        pixels = pixels.astype(np.float32) / np.float32(65535)
     return _resize(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
 
 
@@ -148,6 +145,15 @@ def _of_area(shapes: list[tuple[int, ...]], side: int) -> tuple[int, int]:
     return max(32, round(height / 8) * 8), max(32, round(width / 8) * 8)
 
 
+def _unit(pixels: Pixels) -> Pixels:
+    """16 bits as float32 in [0, 1]; all else as it is."""
+    if pixels.dtype != np.uint16:
+        return pixels
+    scaled = pixels.astype(np.float32)
+    scaled /= np.float32(65535)
+    return scaled
+
+
 def _luma(pixels: Pixels) -> Pixels:
     if pixels.dtype == np.uint8:
         return np.asarray(Image.fromarray(pixels).convert("L"))
@@ -157,6 +163,7 @@ def _luma(pixels: Pixels) -> Pixels:
 def _resize(pixels: Pixels, height: int, width: int) -> Pixels:
     size, method = (width, height), Image.Resampling.BILINEAR
     if pixels.dtype == np.uint8 or pixels.ndim == 2:
-        return np.asarray(Image.fromarray(pixels).resize(size, method))
-    planes = [np.asarray(Image.fromarray(plane).resize(size, method)) for plane in np.moveaxis(pixels, 2, 0)]
+        return np.asarray(Image.fromarray(_unit(pixels)).resize(size, method))
+    # one plane at a time: as floats, large pictures of 16 bits take much room
+    planes = [np.asarray(Image.fromarray(_unit(plane)).resize(size, method)) for plane in np.moveaxis(pixels, 2, 0)]
     return np.stack(planes, axis=2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..environment.machine import cpu_count
 from ..errors import DataError
 from ..progress import Progress, silent
+from .appearance import Appearance
 from .clips import video_of
 from .collection import Collection, Item, Pixels
 from .preprocessing import Preprocessing, shrunk_to
@@ -35,6 +36,7 @@ class Prepared:
         error: why it could not be read.
         picture: (h, w) or (h, w, 3) the image for people, where it was asked for.
         size: (height, width) before preprocessing; None where it could not be read.
+        appearance: how it looks; None where it could not be read.
     """
 
     item: Item
@@ -43,6 +45,7 @@ class Prepared:
     error: str | None = None
     picture: Pixels | None = None
     size: tuple[int, int] | None = None
+    appearance: Appearance | None = None
 
 
 def digest(image: NDArray[Any]) -> str:
@@ -62,7 +65,8 @@ def prepare_item(
     except (DataError, OSError) as error:
         return Prepared(item, None, error=str(error))
     shown = None if picture is None else shrunk_to(pixels, picture)
-    return Prepared(item, image, digest(image), picture=shown, size=(pixels.shape[0], pixels.shape[1]))
+    size = (pixels.shape[0], pixels.shape[1])
+    return Prepared(item, image, digest(image), None, shown, size, Appearance.of(pixels, image))
 
 
 def stream(
@@ -114,6 +118,7 @@ class Stack:
         unreadable: name and reason of what could not be read.
         groups: of frames of videos, what must stay together; None where that is `Item.group`.
         firsts: (n,) the index of the first frame of the run that each belongs to (see `amiss.data.clips.runs`).
+        appearances: n of them, how each image looks; none where nobody asks.
     """
 
     images: NDArray[Any]
@@ -122,6 +127,7 @@ class Stack:
     unreadable: list[tuple[str, str]]
     groups: list[str | None] | None = None
     firsts: NDArray[np.int64] | None = None
+    appearances: Sequence[Appearance] = ()
 
     def groups_of(self, indices: Iterable[int]) -> list[str]:
         """What each of these images belongs to; an image that stands alone, to its own digest."""
@@ -156,6 +162,7 @@ def load_stack(collection: Collection, preprocessing: Preprocessing, progress: P
     items: list[Item] = []
     digests: list[str] = []
     unreadable: list[tuple[str, str]] = []
+    appearances: list[Appearance] = []
     for done, prepared in enumerate(stream(collection, preprocessing), start=1):
         progress("read", done, len(collection), "")
         if prepared.image is None:
@@ -171,10 +178,12 @@ def load_stack(collection: Collection, preprocessing: Preprocessing, progress: P
         rows[len(items)] = value
         items.append(prepared.item)
         digests.append(prepared.digest)
+        if prepared.appearance is not None:
+            appearances.append(prepared.appearance)
     if rows is None:
         first = f"; the first: {unreadable[0][1]}" if unreadable else ""
         raise DataError(f"none of the {len(collection)} images of {collection.title} could be read{first}")
-    return Stack(rows[: len(items)], items, digests, unreadable)
+    return Stack(rows[: len(items)], items, digests, unreadable, appearances=appearances)
 
 
 def allocate(n: int, image: NDArray[Any]) -> NDArray[Any]:

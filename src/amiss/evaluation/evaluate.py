@@ -72,6 +72,7 @@ def evaluate_model(
     fitted_on = model.record.splits.used()
     collector = report.collect.ReportCollector(model, f"Evaluation on {collection.title}") if collect else None
     rows: list[Row] = []
+    unlike = report.unlike.UnlikeImages("frame" if known.of_video else "image")
     pixels = _Pixels(known, model.preprocessing)
     used = unreadable = 0
     for done, row in enumerate(model.rows(known), start=1):
@@ -85,6 +86,7 @@ def evaluate_model(
         else:
             rows.append(Row(row.item, row.score, row.p_value, row.is_anomaly, row.digest))
             pixels.add(row)
+            unlike.add(row)
             if collector is not None:
                 collector.add(row)
     learnt = _videos_learnt_from(rows, fitted_on)
@@ -131,6 +133,7 @@ def evaluate_model(
         "notes": [
             *_notes(collection, model, len(collection) - len(known), unreadable, used),
             *pixels.notes(),
+            *filter(None, [unlike.looks()]),
         ],
     }
     if collector is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from numpy.typing import NDArray
 
 from ..calibration import Decision
+from ..data.appearance import UsualAppearance
 from ..data.collection import Item
 from ..data.preprocessing import Preprocessing
 from ..data.stack import Prepared
@@ -32,6 +33,8 @@ class Explainable(Protocol):
     def preprocessing(self) -> Preprocessing: ...
     @property
     def reference(self) -> NDArray[Any]: ...
+    @property
+    def usual(self) -> UsualAppearance | None: ...
     @property
     def decision(self) -> Decision: ...
     @property

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..data import Images, Item, open_images
 from ..data.collection import Pixels
@@ -70,8 +72,7 @@ def explain_collection(
         if prepared.image is None:
             yield Explained(prepared.item, None, error=prepared.error)
         else:
-            explanation = explainer.explain(model, to_float(prepared.image), prepared.item.name)
-            yield Explained(prepared.item, explanation, prepared.picture)
+            yield Explained(prepared.item, _explanation(model, explainer, prepared, prepared.image), prepared.picture)
         progress("explain", done, total, "")
 
 
@@ -92,7 +93,14 @@ def explain_one(model: Explainable, x: Images, explainer: Explainer) -> Explanat
             raise DataError(str(last.error))
     if last is None or last.image is None:
         raise DataError(f"{collection.title} holds no image to explain")
-    return explainer.explain(model, to_float(last.image), last.item.name)
+    return _explanation(model, explainer, last, last.image)
+
+
+def _explanation(model: Explainable, explainer: Explainer, prepared: Prepared, image: NDArray[Any]) -> Explanation:
+    """Its notes tell in what the picture looks unlike those learnt from, too."""
+    explanation = explainer.explain(model, to_float(image), prepared.item.name)
+    unlike = model.usual and prepared.appearance and model.usual.note(prepared.appearance)
+    return replace(explanation, notes=[*explanation.notes, unlike]) if unlike else explanation
 
 
 def _strangest(

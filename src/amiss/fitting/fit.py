@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .. import training
 from ..data import Collection, Images
+from ..data.appearance import UsualAppearance
 from ..data.grammar import in_memory
 from ..data.inputs import stacked_inputs
 from ..data.stack import Stack
@@ -66,6 +67,7 @@ def fit(
         trained = recipe.train_across(context) if context.folds else recipe.train(context)
     shape, stack, splits = context.preprocessing.shape, context.stack, context.splits
     scorer = with_backbone(trained.head, context.backbone, shape)
+    usual = UsualAppearance.of([each for i, each in enumerate(stack.appearances) if i not in discarded])
     inputs = stacked_inputs(stack, splits.calibrate, recipe.clip_length)
     size = batch_size(inputs.shape[1:], recipe.patch)
     deciding = (recipe.device, recipe.false_alarm_rate)
@@ -80,8 +82,9 @@ def fit(
         preprocessing=context.preprocessing,
         calibration=calibration,
         false_alarm_rate=recipe.false_alarm_rate,
-        record=_record(collection, context, discarded, trained.record, warned),
+        record=_record(collection, context, discarded, trained.record, warned, usual),
         reference=stack.images[splits.train[:_REFERENCES]],
+        usual=usual,
         scorer=scorer,
         backbone=None if context.backbone is None else context.backbone.backbone.graph,
         device=recipe.device,
@@ -122,12 +125,15 @@ def _record(
     discarded: NDArray[np.int64],
     trained: TrainingRecord,
     warned: Sequence[str],
+    usual: UsualAppearance,
 ) -> Record:
     stack, splits, labelled = context.stack, context.splits, context.labelled
     notes = [*collection.notes, *labelled.notes, *warned]
     if stack.unreadable:
         name, reason = stack.unreadable[0]
         notes.append(f"{len(stack.unreadable)} unreadable file(s) were left out; the first, {name}: {reason}")
+    if usual.unscaled:
+        notes.append(f"the images have {usual.unscaled}: nearly black to the model; scale them to the full range")
     names = [item.name for item in stack.items]
     if len(discarded):
         notes.append(

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import io
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from .. import engines, explain, export, training
 from ..calibration import Decision, MapScale, Region, find_regions, largest_of_groups
 from ..data import Images, Item, open_images
+from ..data.appearance import UsualAppearance
 from ..data.clips import Clips
 from ..data.grammar import in_memory
 from ..data.inputs import streamed_inputs
@@ -52,6 +53,7 @@ class Scores:
         p_values: (n,) float64, share of normal images that score at least so high; NaN where unreadable.
         is_anomaly: (n,) bool.
         errors: why an image could not be read, else None.
+        notes: in what an image looks unlike those learnt from, else None.
     """
 
     names: list[str]
@@ -59,6 +61,7 @@ class Scores:
     p_values: NDArray[np.float64]
     is_anomaly: NDArray[np.bool_]
     errors: list[str | None]
+    notes: list[str | None] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -76,6 +79,7 @@ class FittedModel:
         false_alarm_rate: the share of normal images that may be flagged.
         record: how it came to be.
         reference: (k, c, h, w) prepared normal images that were learnt from, 16 at most.
+        usual: how the normal images look; None in model files of earlier versions.
         scorer: as a torch module; None without torch, or where it was loaded without.
         weights: of the scorer, as the model file holds them; empty where the file is still to be written.
         graph: the scorer as a serialized ONNX graph; None until `exported`.
@@ -91,6 +95,7 @@ class FittedModel:
     false_alarm_rate: float
     record: Record
     reference: NDArray[Any]
+    usual: UsualAppearance | None = None
     scorer: nn.Module | None
     weights: bytes = b""
     graph: bytes | None = None
@@ -107,8 +112,11 @@ class FittedModel:
             DataError: an array that is no image, or no file of `x` can be read; single unreadable files become rows
                 with an error instead.
         """
-        rows = [(row.item.name, row.score, row.p_value, row.is_anomaly, row.error) for row in self._told(x, progress)]
-        names, scores, p_values, flags, errors = map(list, zip(*rows, strict=True)) if rows else ([], [], [], [], [])
+        rows = [
+            (row.item.name, row.score, row.p_value, row.is_anomaly, row.error, row.note)
+            for row in self._told(x, progress)
+        ]
+        names, scores, p_values, flags, errors, notes = map(list, zip(*rows, strict=True)) if rows else [[]] * 6
         if rows and all(errors):
             raise DataError(str(errors[0]))
         return Scores(
@@ -117,6 +125,7 @@ class FittedModel:
             np.array(p_values, dtype=np.float64),
             np.array(flags, dtype=np.bool_),
             errors,
+            notes,
         )
 
     def predict(self, x: Images) -> NDArray[np.bool_]:
@@ -194,7 +203,7 @@ class FittedModel:
         """
         size = batch_size or self.batch_size
         ahead = ahead or (max(2 * size, _WITH_PICTURES) if picture is None else _WITH_PICTURES)
-        return score_stream(self.inputs(items, ahead, picture), self.engine, self.decision, size)
+        return score_stream(self.inputs(items, ahead, picture), self.engine, self.decision, size, self.usual)
 
     def inputs(self, items: Iterable[Item], ahead: int = 16, picture: int | None = None) -> Iterator[Prepared]:
         """What the scorer is asked about, see `amiss.data.inputs.streamed_inputs`."""
@@ -404,6 +413,7 @@ class FittedModel:
             "preprocessing": self.preprocessing.to_dict(),
             "calibration": {name: [float(s) for s in scores] for name, scores in self.calibration.scores.items()},
             "false_alarm_rate": self.false_alarm_rate,
+            "appearance": None if self.usual is None else asdict(self.usual),
             "map_scale": None if self.map_scale is None else asdict(self.map_scale),
             "precision_choice": self.calibration.precision,
             **{name: getattr(self.record, name) for name in Record.model_fields},

@@ -23,6 +23,29 @@ class PreprocessingFacts(Strict):
     scale: str
 
 
+Range = Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2, max_length=2)]
+
+
+class AppearanceRanges(Strict):
+    """Smallest and largest value of each measure, see `amiss.data.appearance.Appearance`."""
+
+    top: Range
+    aspect: Range
+    side: Range
+    brightness: Range
+    contrast: Range
+    sharpness: Range
+    saturation: Range
+
+
+class AppearanceFacts(Strict):
+    """See `amiss.data.appearance.UsualAppearance`."""
+
+    images: int = Field(ge=1)
+    depths: list[int] = Field(min_length=1)
+    ranges: AppearanceRanges
+
+
 class Part(Strict):
     """One part of the images: how many, one digest for all, the digest of each, names where they are kept; where images
     are related, the number of groups, and, where groups are not related too, the group of each."""
@@ -101,6 +124,7 @@ class Manifest(Strict):
     settings: dict[str, Any]
     preprocessing: PreprocessingFacts
     splits: SplitFacts
+    appearance: AppearanceFacts | None = None
     calibration: dict[str, Annotated[list[float], Field(min_length=1)]]
     false_alarm_rate: float = Field(gt=0, lt=1)
     map_scale: ScaleFacts | None

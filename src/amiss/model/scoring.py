@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..calibration import Decision
+from ..data.appearance import UsualAppearance
 from ..data.collection import Item, Pixels
 from ..data.preprocessing import to_float
 from ..data.stack import Prepared
@@ -29,6 +30,7 @@ class Row:
         map: (h, w) float32 where the method has one.
         picture: the image for people, where it was asked for.
         size: (height, width) of the image; None where it could not be read.
+        note: in what it looks unlike the images learnt from, in words, where it does.
     """
 
     item: Item
@@ -40,21 +42,26 @@ class Row:
     map: NDArray[np.float32] | None = None
     picture: Pixels | None = None
     size: tuple[int, int] | None = None
+    note: str | None = None
 
 
-def score_stream(inputs: Iterable[Prepared], engine: Engine, decision: Decision, size: int) -> Iterator[Row]:
-    """Rows in the order of the inputs; holds one batch of `size` at a time."""
+def score_stream(
+    inputs: Iterable[Prepared], engine: Engine, decision: Decision, size: int, usual: UsualAppearance | None = None
+) -> Iterator[Row]:
+    """Rows in the order of the inputs; holds one batch of `size` at a time. What looks unlike `usual` gets a note."""
     batch: list[Prepared] = []
     for prepared in inputs:
         batch.append(prepared)
         if len(batch) == size:
-            yield from _score_batch(batch, engine, decision)
+            yield from _score_batch(batch, engine, decision, usual)
             batch = []
     if batch:
-        yield from _score_batch(batch, engine, decision)
+        yield from _score_batch(batch, engine, decision, usual)
 
 
-def _score_batch(batch: list[Prepared], engine: Engine, decision: Decision) -> Iterator[Row]:
+def _score_batch(
+    batch: list[Prepared], engine: Engine, decision: Decision, usual: UsualAppearance | None
+) -> Iterator[Row]:
     images = [to_float(prepared.image) for prepared in batch if prepared.image is not None]
     if images:
         output = engine.run(np.stack(images))
@@ -73,5 +80,6 @@ def _score_batch(batch: list[Prepared], engine: Engine, decision: Decision) -> I
             map=None if output.maps is None else output.maps[position].copy(),  # a view would keep the whole batch
             picture=prepared.picture,
             size=prepared.size,
+            note=None if usual is None or prepared.appearance is None else usual.note(prepared.appearance),
         )
         position += 1

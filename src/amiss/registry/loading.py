@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import networks
 from ..calibration import MapScale
+from ..data.appearance import UsualAppearance
 from ..data.preprocessing import Preprocessing
 from ..engines import check_engine
 from ..environment import versions
@@ -92,6 +93,7 @@ def _restored(manifest: Manifest, parts: dict[str, bytes], engine: str, without_
         false_alarm_rate=manifest.false_alarm_rate,
         record=manifest.record(),
         reference=_reference(parts[archive.REFERENCE], preprocessing.shape),
+        usual=None if manifest.appearance is None else UsualAppearance(**manifest.appearance.model_dump()),
         scorer=torch_scorer,
         weights=weights,
         graph=parts[archive.GRAPH],

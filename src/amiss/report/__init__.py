@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # for type checkers alone
     from . import regions as regions
     from . import score_curves as score_curves
     from . import table as table
+    from . import unlike as unlike
     from .heatmap import overlay as overlay
     from .heatmap import thumbnail_data_uri as thumbnail_data_uri
     from .page import Picture as Picture

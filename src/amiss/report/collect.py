@@ -16,6 +16,7 @@ from .explained import explained_picture
 from .heatmap import shrunk
 from .page import Picture, ReportData, write_report
 from .score_curves import Timelines, timeline_views
+from .unlike import UnlikeImages
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,10 +92,12 @@ class ReportCollector:
         self._labels: NDArray[np.bool_] | None = None
         self._metrics: dict[str, Any] | None = None
         self._timelines = Timelines(self._decision)
+        self._unlike = UnlikeImages("frame" if model.learnt_from_video else "image")
         self._roc: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
     def add(self, row: Row) -> None:
         """Take in the next row."""
+        self._unlike.add(row)
         if row.error is not None:
             self._error_count += 1
             if len(self._errors) < _LISTED_ERRORS:
@@ -156,7 +159,8 @@ class ReportCollector:
 
     def _summary(self) -> list[str]:
         metrics = self._metrics or {}
-        lines = [*metrics.get("warnings", []), *metrics.get("notes", [])]
+        unlike = self._unlike.sentences() if self._metrics is None else []  # metrics tell of it in their notes
+        lines = [*metrics.get("warnings", []), *metrics.get("notes", []), *unlike]
         if self._error_count > len(self._errors):
             lines.append(f"{self._error_count} files could not be read; the first {_LISTED_ERRORS} are listed.")
         if not self._model.gives_map:
@@ -181,7 +185,7 @@ class ReportCollector:
                     is_anomaly=row.is_anomaly,
                     map=None if row.map is None else smoothed(row.map)[region],
                     kind=row.item.kind,
-                    note=None if explanation is None else f"{explanation.explainer}: {explanation.words}",
+                    note=_note(row, explanation),
                     explained=None
                     if explanation is None
                     else explained_picture(explanation, shrunk(image, _EXPLAINED), self._model.preprocessing),
@@ -196,6 +200,11 @@ class ReportCollector:
         self._explained += 1
         self._progress("explain", self._explained, self._explained, row.item.name)
         return self._explainer.explain(self._model, prepared, row.item.name)
+
+
+def _note(row: Row, explanation: Explanation | None) -> str | None:
+    explained = None if explanation is None else f"{explanation.explainer}: {explanation.words}"
+    return ". ".join(said for said in (row.note, explained) if said) or None
 
 
 def _how_made(model: FittedModel) -> list[tuple[str, str]]:

@@ -29,7 +29,7 @@ from ..errors import DataError, UsageError, WriteError
 from ..model.scoring import Row
 
 #: Columns of every result table, in this order; behind them stand those of `FURTHER` that apply.
-COLUMNS = ("name", "score", "p_value", "is_anomaly", "error")
+COLUMNS = ("name", "score", "p_value", "is_anomaly", "error", "note")
 #: Seconds from the start of the video, and the picture of the anomaly map.
 FURTHER = ("time", "map")
 FORMATS = (".csv", ".jsonl", ".parquet")
@@ -54,13 +54,14 @@ def as_record(row: Row) -> dict[str, Any]:
         "p_value": None if failed or math.isnan(row.p_value) else row.p_value,
         "is_anomaly": None if failed else row.is_anomaly,
         "error": row.error,
+        "note": row.note,
     }
 
 
 def as_row(item: Item, record: dict[str, Any]) -> Row:
     """A row from its record; the map and the digest are not kept."""
     score, p_value = (math.nan if record[key] is None else record[key] for key in ("score", "p_value"))
-    return Row(item, score, p_value, bool(record["is_anomaly"]), error=record["error"])
+    return Row(item, score, p_value, bool(record["is_anomaly"]), error=record["error"], note=record["note"])
 
 
 def csv_line(record: dict[str, Any], columns: Sequence[str] = COLUMNS) -> str:

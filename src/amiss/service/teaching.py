@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .. import networks, training
 from ..data import Collection, Images, Item, open_images
+from ..data.appearance import UsualAppearance
 from ..data.preprocessing import Preprocessing, to_float
 from ..data.splits import clusters
 from ..data.stack import Stack, load_stack, prepare_item
@@ -133,6 +134,7 @@ def teach(
     taught = dataclasses.replace(
         model,
         scorer=scorer,
+        usual=None if model.usual is None else model.usual.joined(UsualAppearance.of(good.appearances)),
         calibration=calibrated(scorer, held_out.images, model.batch_size, device, model.false_alarm_rate),
         record=record,
         weights=b"",
