@@ -144,14 +144,15 @@ def in_eight_bits(model: FittedModel, images: Images, progress: Progress = silen
         progress: told what is done of how much.
 
     Raises:
-        UsageError: a model that learnt from video, or without convolutions; or 8 bits stray too far: the AUROC of created anomalies
-            falls by more than 0.01, or p-values of normal images move by more than 0.2 on average.
+        UsageError: a model that learnt from video, or without convolutions; or 8 bits stray too far: the AUROC of
+            created anomalies falls by more than 0.01, or p-values of normal images move by more than 0.2 on average.
         DataError: too few images.
         MissingExtraError: the extra `train` is not installed.
     """
     if model.learnt_from_video:
         raise UsageError(
-            f"this {model.label} learnt from video, and 8 bits are measured on images that stand alone; leave out --int8"
+            f"this {model.label} learnt from video, and 8 bits are measured on images that stand alone; leave out "
+            "--int8"
         )
     versions.require("train", "an export in 8 bits, which is measured on created anomalies", "torch")
     stack = load_stack(open_images(images, "fit").normal, model.preprocessing, progress)
