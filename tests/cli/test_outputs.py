@@ -215,14 +215,14 @@ def test_frames_have_their_time_and_rows_their_heatmap(run: Run, hall: Path, tmp
     table, maps = tmp_path / "t.csv", tmp_path / "maps"
     run("score", hall / "hall.amiss", hall / "today.mkv", "--out", table, "--heatmaps", maps).well()
     rows = rows_of(table)
-    assert list(rows[0])[5:] == ["time", "map"]
+    assert list(rows[0])[5:] == ["note", "time", "map"]
     assert [float(row["time"]) for row in rows] == pytest.approx([n / 25 for n in range(230)], abs=0.002)
     assert sorted(Path(row["map"]).name for row in rows) == names(maps)
     assert Path(rows[7]["map"]).parent == maps
     with Image.open(rows[7]["map"]) as picture:
         assert picture.size == (64, 48)
     out = run("score", hall / "hall.amiss", hall / "today.mkv").well().out.splitlines()
-    assert out[0].endswith(",error,time")
+    assert out[0].endswith(",error,note,time")
     assert out[26].endswith(",1.0")
 
 

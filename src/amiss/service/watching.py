@@ -160,9 +160,10 @@ class Watcher:
             self._peak = (current.peak, self._time_of(current.peak))
         if current is not None and self._started is None:
             self.count += 1
-            self._started = self._record("start", current, self._time_of(current.start))
+            started = self._record("start", current, self._time_of(current.start))
+            self._say(started)  # first: a run that is stopped tells the end of what has been told alone
+            self._started = started
             self._open_film()
-            self._say(self._started)
             self._run_alert(self._started)
             yield self._started
         self._keep(row)
