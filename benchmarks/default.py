@@ -175,22 +175,24 @@ def table() -> str:
         best = max(line["auroc"] for line in found.values() if line)
         text.append(f"| {name} | " + " | ".join(_auroc(found[row], best) for row in rows) + " |")
     aurocs = {row: {name: cells[row, name]["auroc"] for name in sets if (row, name) in cells} for row in rows}
-    shared = [name for name in sets if all(name in found for found in aurocs.values())]
-    for title, wanted in (("mean", sets), (f"mean of the {len(shared)} sets that all have", shared)):
-        if wanted and (wanted is sets or shared != sets):
-            means = [_mean([found[name] for name in wanted if name in found], len(wanted)) for found in aurocs.values()]
-            text.append(f"| **{title}** | " + " | ".join(means) + " |")
+    shared = [name for name in sets if all(name in aurocs[row] for row in rows if row in PEERS)]
+    over = [("all sets", sets), (f"the {len(shared)} sets that every row of another library has", shared)]
+    over = over[:1] if shared == sets or not shared else over
+    for title, wanted in over:
+        means = [_mean([found[name] for name in wanted if name in found], len(wanted)) for found in aurocs.values()]
+        text.append(f"| **mean of {title}** | " + " | ".join(means) + " |")
     columns = ("pixel AUROC", "AU-PRO", "false alarms at 1 %", "fit, s", "images/s", "model, MB", "peak memory, MB")
-    text += ["", "## What else", "", "Means over all sets, places over those with masks; – where a row lacks one.", ""]
-    text += ["| row | " + " | ".join(columns) + " |", "|" + " --- |" * (len(columns) + 1)]
-    text += [_what_else(row, cells, sets) for row in rows]
+    for title, wanted in over:
+        text += ["", f"## What else: means of {title}", "", "Of places, of those with masks.", ""]
+        text += ["| row | " + " | ".join(columns) + " |", "|" + " --- |" * (len(columns) + 1)]
+        text += [_what_else(row, cells, wanted) for row in rows]
     if any(row in PEERS for row in rows):
         text += ["", *_of_peers([line for line in lines if line["row"] in PEERS])]
     return "\n".join(text) + "\n"
 
 
 def _what_else(row: str, cells: dict[tuple[str, str], dict[str, Any]], sets: list[str]) -> str:
-    """The row's means of all figures but image AUROC."""
+    """The row's means of all figures but image AUROC; a dash where it lacks a set that another row has."""
 
     def over(key: str, scale: float = 1, digits: int = 1, unit: str = "") -> str:
         wanted = [name for name in sets if any(name == of and line[key] is not None for (_, of), line in cells.items())]
@@ -221,9 +223,9 @@ def _of_peers(lines: list[dict[str, Any]]) -> list[str]:
         "4, 8 and 16. PyOD's KNN (fifth neighbour, its default) takes the mean of the last feature map, its "
         "AutoEncoder with its own settings pixels.",
         "",
-        "Seconds of these rows are the processor's, on one thread, so that other work does not lengthen them; reading "
-        "and resizing count, imports do not. Freed memory is kept, as amiss keeps it: PatchCore's choice of patches is "
-        "up to five times slower as it comes.",
+        "Seconds of these rows are the processor's, on one thread, so that other work does not lengthen them; amiss's "
+        "rows are by the clock. Reading and resizing count, imports do not. Freed memory is kept, as amiss keeps it: "
+        "PatchCore's choice of patches is several times slower as it comes.",
         "",
         "False alarms: anomalib's threshold is the best F1 among labelled images of both kinds, so there is none where "
         "only normal images are known. PyOD's leaves a share of the images that it learnt from above it, here 1 % (its "
