@@ -167,6 +167,8 @@ def table() -> str:
         "",
         "## Image AUROC, %",
         "",
+        "– stands for what has not been measured.",
+        "",
         "| set | " + " | ".join(rows) + " |",
         "|" + " --- |" * (len(rows) + 1),
     ]
@@ -219,9 +221,9 @@ def _of_peers(lines: list[dict[str, Any]]) -> list[str]:
         "takes the last layers of strides 8 and 16, which are what its layer2 and layer3 are of a ResNet, and amiss's "
         "stages 3 and 5; nine neighbours; and keeps a tenth of the patches: its defaults, but for the grid. Its own is "
         "the finer of the two; four times the patches make sixteen times the fit, so it works on the coarser one here, "
-        "as amiss does. *Finer grid* is its own, with a hundredth of the patches. PaDiM takes 100 channels of strides "
-        "4, 8 and 16. PyOD's KNN (fifth neighbour, its default) takes the mean of the last feature map, its "
-        "AutoEncoder with its own settings pixels.",
+        "as amiss does. *Finer grid*, where it stands, is its own, with a hundredth of the patches. PaDiM takes 100 "
+        "channels of strides 4, 8 and 16. PyOD's KNN (fifth neighbour, its default) learns means of the last feature "
+        "map; its AutoEncoder, with its own settings, pixels.",
         "",
         "Seconds of these rows are the processor's, on one thread, so that other work does not lengthen them; amiss's "
         "rows are by the clock. Reading and resizing count, imports do not. Freed memory is kept, as amiss keeps it: "
