@@ -24,7 +24,6 @@ import dataclasses
 import itertools
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,15 +32,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rival_runs
 
 import amiss
 from amiss.calibration import smoothed
 from amiss.data import Collection
-from amiss.data.masks import read_mask
 from amiss.data.stack import load_stack
 from amiss.environment import versions
 from amiss.evaluation import evaluate_model
-from amiss.metrics import Ranking, localisation
 from amiss.model import FittedModel
 from amiss.registry import get_method
 from amiss.settings import parse_settings
@@ -126,39 +124,25 @@ def run_rival(method: str, seed: int, part: str, python: str) -> dict[str, Any]:
     learnt = load_stack(amiss.open_images("magnetic-tile:train", "fit").normal, fitted.preprocessing)
     stack = load_stack(amiss.open_images(f"magnetic-tile:{part}", "eval"), fitted.preprocessing)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        np.save(folder / "train.npy", learnt.images[[digest not in known for digest in learnt.digests]])
-        np.save(folder / "test.npy", stack.images)
-        start = time.perf_counter()
-        script = Path(__file__).with_name("rivals.py")
-        subprocess.run([python, script, method, folder, str(seed)], check=True, capture_output=True, cwd=folder)
-        seconds = time.perf_counter() - start
-        scores = np.load(folder / "scores.npy")
-        maps = np.load(folder / "maps.npy") if (folder / "maps.npy").exists() else None
+        train, test = Path(name, "train.npy"), Path(name, "test.npy")
+        np.save(train, learnt.images[[digest not in known for digest in learnt.digests]])
+        np.save(test, stack.images)
+        found = rival_runs.run_rival(python, method, train, test, seed)
     labels = np.array([bool(item.anomalous) for item in stack.items])
     kinds = np.array([item.kind for item in stack.items])
-    places: dict[str, float | None] = {"pixel_auroc": None, "au_pro": None}
-    if maps is not None:
-        masks = [
-            read_mask(item.mask, fitted.preprocessing)
-            if item.anomalous and item.mask
-            else np.zeros(maps.shape[1:], bool)
-            for item in stack.items
-        ]
-        places = dict(localisation(list(maps), masks))
     return {
-        "auroc": float(Ranking(scores, labels).auroc()),
+        "auroc": rival_runs.auroc(found.scores, labels),
         "kinds": {
-            kind: float(Ranking(scores[chosen], labels[chosen]).auroc())
+            kind: rival_runs.auroc(found.scores[chosen], labels[chosen])
             for kind in KINDS
             for chosen in [~labels | (kinds == kind)]
         },
-        **places,
+        **rival_runs.places(found, stack.items, fitted.preprocessing),
         "false_alarms": None,
         "good_maps_showing": None,
         "n": [int((~labels).sum()), int(labels.sum())],
         "size": list(fitted.preprocessing.shape),
-        "fit_seconds": round(seconds, 1),
+        "fit_seconds": found.facts["fit_seconds"],
         "score_seconds": None,
         "members": None,
     }
