@@ -32,10 +32,10 @@ class MotionMemory(Detector["networks.clip_scorers.MotionMemoryScorer"]):
     """
 
     title: ClassVar[str] = "A memory of normal motion"
-    paper: ClassVar[str] = "after AI-VAD, Reiss and Hoshen 2022 (velocity features), with optical flow that is not learnt"
+    paper: ClassVar[str] = "after AI-VAD, Reiss and Hoshen 2022 (velocity features); flow after Lucas and Kanade 1981"
     family: ClassVar[str] = "compares with normal video"
     needs: ClassVar[str] = "normal video of a still camera"
-    good_for: ClassVar[str] = "what moves faster, elsewhere to, or larger than in normal video; a minute to fit on a CPU"
+    good_for: ClassVar[str] = "what moves faster, another way, or is larger than in normal video; seconds to fit"
     has_map: ClassVar[bool] = True
     has_epochs: ClassVar[bool] = False
 

@@ -121,7 +121,7 @@ class Panel(Detector["FusedScorer"]):
         clips = {member.clip_length > 1: name for name, member in members.items()}
         if len(clips) > 1:
             raise UsageError(
-                f"members of a panel see clips, as {clips[True]}, or single images, as {clips[False]}; leave out one kind"
+                f"members see clips, as {clips[True]}, or single images, as {clips[False]}, not both; leave some out"
             )
 
     def learns_from_anomalies(self) -> bool:
@@ -185,7 +185,7 @@ class Panel(Detector["FusedScorer"]):
         return self._fused(heads, backbone)
 
     def _fused(self, heads: Mapping[str, torch.nn.Module], backbone: Features | None) -> FusedScorer:
-        """Members that take no backbone see the image beside its features, and those of shorter clips the last frames."""
+        """Members that take no backbone see the image beside its features; those of shorter clips, the last frames."""
         members, longest = self.member_recipes(), self.clip_length
 
         def seeing(head: torch.nn.Module, member: Detector[Any]) -> torch.nn.Module:
