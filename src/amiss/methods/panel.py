@@ -123,6 +123,8 @@ class Panel(Detector["FusedScorer"]):
             raise UsageError(
                 f"members see clips, as {clips[True]}, or single images, as {clips[False]}, not both; leave some out"
             )
+        if True in clips and self.features not in (None, AUTO):
+            raise UsageError(f"members that see clips, as {clips[True]}, see them as they are; set features=none")
 
     def learns_from_anomalies(self) -> bool:
         return any(member.learns_from_anomalies() for member in self.member_recipes().values())
