@@ -85,7 +85,7 @@ class MemoryBank(GrowingBuffers):
         features = features.double()
         deviation, mean = torch.std_mean(features, dim=0, correction=0)
         if groups is not None:
-            shared = [part.square().mean().sqrt().expand(len(part)) for part in deviation.split(list(groups))]
+            shared = [part.square().mean().sqrt().expand(len(part)) for part in torch.split(deviation, list(groups))]
             deviation = torch.cat(shared)
         deviation = torch.where(deviation > 1e-6, deviation, torch.full_like(deviation, torch.inf))  # constant: count 0
         scaled = (features - mean) / deviation

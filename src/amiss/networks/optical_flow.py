@@ -64,7 +64,7 @@ class OpticalFlow(nn.Module):
         for _ in range(self._steps):
             error = _moved(before, _enlarged(flow, before)) - after
             both = window_mean(torch.cat([across * error, down * error], dim=1), self._window, _EVERY)
-            x, y = both.split(1, dim=1)
+            x, y = both[:, :1], both[:, 1:]
             step = torch.cat([yy * x - xy * y, xx * y - xy * x], dim=1) / determinant
             flow = flow + step.clamp(-_FURTHEST, _FURTHEST)
         return flow
@@ -140,8 +140,9 @@ class MotionFeatures(nn.Module):
         pairs = frames.shape[1] - 1
         earlier, later = frames[:, :-1].flatten(0, 1)[:, None], frames[:, 1:].flatten(0, 1)[:, None]
         change = self._at_grid((later - earlier).abs())
-        moving = (change > self._still).to(frames).unflatten(0, (-1, pairs))
-        flow = self._at_grid(self.flow(earlier, later)).unflatten(0, (-1, pairs))
+        places = change.shape[2:]
+        moving = (change > self._still).to(frames).view(-1, pairs, 1, *places)
+        flow = self._at_grid(self.flow(earlier, later)).view(-1, pairs, 2, *places)
         velocity = (flow * moving).sum(dim=1) / moving.sum(dim=1).clamp(min=1)
         return velocity, moving.amax(dim=1)
 
