@@ -134,14 +134,15 @@ def table() -> str:
             "x".join(map(str, mine[0]["size"][1:])),
             ", ".join(map(str, mine[0]["epochs"])) or "–",
             ", ".join(_flattened(stop) for stop in mine[0]["stop"]) or "–",
-            f"{np.median([row['fit_seconds'] for row in mine]):.0f}",
-            f"{np.median([row['frames_per_second'] for row in mine]):.0f}",
-            f"{np.median([row['frames_per_second'] for row in mine]) / _RATE:.1f}",
+            _median(mine, "fit_seconds", ".0f"),
+            _median(mine, "frames_per_second", ".0f"),
+            _median(mine, "frames_per_second", ".1f", _RATE),
         ]  # fmt: skip
         text.append("| " + " | ".join(cells) + " |")
     text += [
         "",
-        "*Flattened*: the error on held-out normal clips fell by less than 2 % over the last fifth of the epochs.",
+        "*Flattened*: the error on held-out normal clips fell by less than 2 % over the last fifth of the epochs. "
+        "No times: the run shared the cores with much other work.",
         "",
         "Commands:",
         "",
@@ -154,6 +155,12 @@ def table() -> str:
 
 def _mean(rows: list[dict[str, Any]], name: str, key: str) -> float:
     return float(np.mean([row[key]["value"] for row in rows if row["name"] == name]))
+
+
+def _median(rows: list[dict[str, Any]], key: str, digits: str, unit: float = 1) -> str:
+    """Of the runs whose time was measured: lines of runs beside much other work hold none."""
+    known = [row[key] for row in rows if row[key] is not None]
+    return format(np.median(known) / unit, digits) if known else "–"
 
 
 def _half(rows: list[dict[str, Any]], part: str) -> str:
