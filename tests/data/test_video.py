@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from amiss.data import open_images
 from amiss.data.clips import Clips, PassingClips, blocks, runs, training_clips
@@ -222,6 +223,15 @@ def test_clips_never_span_two_videos() -> None:
     given = [passing.push("a" if index < 3 else "b", frame) for index, frame in enumerate(frames)]
     everything = Clips(frames, firsts, 3, np.arange(6))
     np.testing.assert_array_equal(np.stack(given), everything[:])
+
+
+def test_clips_are_chosen_by_a_tensor_of_any_length() -> None:
+    frames = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1)
+    clips = Clips(frames, np.zeros(6, np.int64), 2, np.arange(6))
+    for chosen in ([3], [3, 5], []):
+        expected = clips[np.array(chosen, dtype=np.int64)]
+        assert expected.shape == (len(chosen), 2, 1, 1, 1)
+        np.testing.assert_array_equal(clips[torch.tensor(chosen, dtype=torch.long)], expected)
 
 
 def test_few_videos_are_cut_into_blocks() -> None:

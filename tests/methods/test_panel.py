@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,7 +15,8 @@ import amiss
 from amiss.data.preprocessing import to_float
 from amiss.errors import UsageError
 from amiss.metrics import Ranking
-from amiss.testing import fitted, task
+from amiss.settings import preset
+from amiss.testing import checks, fitted, task
 
 pytestmark = pytest.mark.slow
 
@@ -162,3 +166,42 @@ def test_a_fresh_fit_leaves_nothing_of_an_older_one_to_resume(tmp_path: Path) ->
         panel(2).fit(images, work_dir=tmp_path, progress=break_off)
     resumed = panel(2).fit(images, work_dir=tmp_path, resume=True)
     np.testing.assert_array_equal(resumed.score(images).scores, panel(2).fit(images).score(images).scores)
+
+
+@dataclass(kw_only=True, eq=False)
+class PanelOfClips(amiss.Panel):
+    """Members of two clip lengths."""
+
+    excused_checks: ClassVar[dict[str, str]] = {"learns": "frame_difference tells as much before a fit as after it"}
+
+    members: tuple[str, ...] = preset(amiss.Panel, "members", ("frame_difference", "motion_memory"))
+
+
+PanelOfClips.__module__ = amiss.Panel.__module__  # it is loaded as the panel that it is
+
+
+@pytest.mark.parametrize("check", checks(), ids=lambda check: check.__name__)
+def test_common_check_of_a_panel_of_clips(check: Callable[[type[amiss.Panel]], None]) -> None:
+    check(PanelOfClips)
+
+
+def test_members_of_shorter_clips_see_the_last_frames() -> None:
+    panel = fitted(PanelOfClips)
+    assert panel.model_.clip_length == 4
+    scorer = panel.torch_scorer()
+    clips = torch.rand(3, 4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found, _ = scorer.member_outputs(clips)
+    torch.testing.assert_close(found["score"], amiss.FrameDifference().build((1, 16, 16))(clips[:, -2:])["score"])
+
+
+def test_members_of_clips_are_weighed_by_created_anomalies_of_motion() -> None:
+    """What changes from frame to frame tells of speed; how bright a single frame is at its brightest does not."""
+    facts = {each["name"]: each["weight"] for each in fitted(PanelOfClips).member_facts()}
+    assert sum(facts.values()) == pytest.approx(1, abs=0.01)
+    assert min(facts.values()) > 0.05
+
+
+def test_images_and_clips_do_not_mix() -> None:
+    with pytest.raises(UsageError, match="see clips, as motion_memory, or single images, as pca"):
+        amiss.Panel(members="pca,motion_memory").fit(task().normal)

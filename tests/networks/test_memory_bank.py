@@ -122,3 +122,14 @@ def test_the_graph_scores_as_the_module_for_odd_sizes() -> None:
     outputs = scorer(new)
     np.testing.assert_allclose(score, outputs["score"].numpy(), atol=1e-4)
     np.testing.assert_allclose(anomaly_map, outputs["map"].numpy(), atol=1e-4)
+
+
+def test_features_of_one_group_share_a_deviation() -> None:
+    features = torch.randn(500, 3, generator=generator()) * torch.tensor([4.0, 3.0, 0.1])
+    memory = MemoryBank(3, 3, 1)
+    memory.fit(features, 1000, generator(), groups=(2, 1))
+    projection = memory.get_buffer("projection")
+    shared = float(features[:, :2].var(dim=0, correction=0).mean().sqrt())
+    lengths = projection.square().sum(dim=0).sqrt()
+    torch.testing.assert_close(lengths[:2], torch.full((2,), 1 / shared))
+    assert float(lengths[2]) == pytest.approx(1 / float(features[:, 2].std(correction=0)), rel=1e-4)

@@ -93,6 +93,7 @@ class Clips:
 
     def __getitem__(self, chosen: Any) -> NDArray[Any]:
         """(k, t, c, h, w) of a slice, an index array, or a tensor of indices."""
+        chosen = chosen if isinstance(chosen, slice) else np.asarray(chosen)  # numpy takes a tensor of one for a number
         ends, strides = self._ends[chosen], self._strides[chosen]
         back = np.arange(self._length)[::-1]
         indices = ends[:, None] - strides[:, None] * back

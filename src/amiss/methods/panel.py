@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import anomalies, networks, registry, training
-from ..anomalies.kinds import LOCAL, VARIATIONS, whole_kinds
+from ..anomalies.kinds import LOCAL, MOTION, VARIATIONS, whole_kinds
+from ..data.clips import Clips, training_clips
+from ..data.inputs import stacked_inputs
 from ..data.preprocessing import to_float
 from ..detectors.detector import Detector
 from ..engines import Output
@@ -25,6 +27,7 @@ from ..recipe.recipe import AUTO, Recipe
 from ..settings import Words, as_text, parse_settings, preset, setting
 
 if TYPE_CHECKING:
+    from ..data.stack import Stack
     from ..networks.backbone import Features
     from ..networks.fusion import FusedScorer
 
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 _FEWEST_PROBES, _MOST_PROBES, _PROBES_OF_FOLDS = 200, 500, 120
 #: Images that the members see at once.
 _TOGETHER = 32
+#: How many times too fast created anomalies of motion are at most.
+_FASTEST = 4
 #: What members are given of the panel's own settings.
 _SHARED = ("seed", "size", "aspect", "patch", "foreground", "patch_score", "patch_top", "device", "precision")
 #: Members of each effort; none named are the default ones. What each buys: results/default.md.
@@ -52,9 +57,12 @@ class Panel(Detector["FusedScorer"]):
     """Fits several methods on the same images and adds up their scores, scaled and weighed on the stop part.
 
     A member's score counts in deviations from its mean on normal images that nobody has learnt from, times its weight:
-    how well it tells such images from anomalies created out of them, whole ones as in ADACL and local ones. With A the
-    mean of both AUROCs above chance, from 0 to 1, the weight is proportional to A squared. No real anomaly is seen. The
-    calibration part sees the sum alone, so the promise holds for it as for any other score.
+    how well it tells such images from anomalies created out of them: whole ones as in ADACL and local ones; of clips,
+    what moves too fast and what is too large. With A the mean of both AUROCs above chance, from 0 to 1, the weight is
+    proportional to A squared. No real anomaly is seen. The calibration part sees the sum alone, so the promise holds
+    for it as for any other score.
+
+    Members see images, or clips, all of them. Those that need fewer frames than others see the last ones.
 
     >>> Panel(members="knn,pca").get_params()["members"]
     ('knn', 'pca')
@@ -107,14 +115,26 @@ class Panel(Detector["FusedScorer"]):
             raise UsageError(f"members knows no method {unknown[0]!r}; see: amiss methods")
         if len(set(self.members)) < len(self.members):
             raise UsageError(f"members names a method twice: {','.join(self.members)}")
-        for member in self.member_recipes().values():
+        members = self.member_recipes()
+        for member in members.values():
             member.check()
+        clips = {member.clip_length > 1: name for name, member in members.items()}
+        if len(clips) > 1:
+            raise UsageError(
+                f"members see clips, as {clips[True]}, or single images, as {clips[False]}, not both; leave some out"
+            )
+        if True in clips and self.features not in (None, AUTO):
+            raise UsageError(f"members that see clips, as {clips[True]}, see them as they are; set features=none")
 
     def learns_from_anomalies(self) -> bool:
         return any(member.learns_from_anomalies() for member in self.member_recipes().values())
 
     def fits_in_seconds(self) -> bool:
         return all(member.fits_in_seconds() for member in self.member_recipes().values())
+
+    @property
+    def clip_length(self) -> int:
+        return max(member.clip_length for member in self.member_recipes().values())
 
     def wanted_features(self) -> frozenset[str]:
         members = self.member_recipes().values()
@@ -167,15 +187,15 @@ class Panel(Detector["FusedScorer"]):
         return self._fused(heads, backbone)
 
     def _fused(self, heads: Mapping[str, torch.nn.Module], backbone: Features | None) -> FusedScorer:
-        """Members that take no backbone see the image beside its features."""
-        return networks.fusion.FusedScorer(
-            {
-                name: head
-                if backbone is None or registry.get_method(name).takes_backbone
-                else networks.fusion.OnImage(head)
-                for name, head in heads.items()
-            }
-        )
+        """Members that take no backbone see the image beside its features; those of shorter clips, the last frames."""
+        members, longest = self.member_recipes(), self.clip_length
+
+        def seeing(head: torch.nn.Module, member: Detector[Any]) -> torch.nn.Module:
+            if member.clip_length < longest:
+                return networks.fusion.LastFrames(head, member.clip_length)
+            return head if backbone is None or member.takes_backbone else networks.fusion.OnImage(head)
+
+        return networks.fusion.FusedScorer({name: seeing(head, members[name]) for name, head in heads.items()})
 
     def built_for(
         self, shape: tuple[int, int, int], backbone: Features | None
@@ -190,13 +210,16 @@ class Panel(Detector["FusedScorer"]):
     def train(self, context: FitContext) -> Trained:
         fused, trained = self._train_members(context)
         start = time.perf_counter()
-        images = context.stack.images[context.splits.stop]
+        stop = context.splits.stop
+        images = stacked_inputs(context.stack, stop, self.clip_length)
         normal = _outputs(fused, images, context.backbone)
         fused.fit_scale(normal)
-        created = [
-            _scores(_outputs(fused, probes, context.backbone))
-            for probes in self._probes(images, self.seed, max(_FEWEST_PROBES, min(len(images), _MOST_PROBES))).values()
-        ]
+        count = max(_FEWEST_PROBES, min(len(images), _MOST_PROBES))
+        if isinstance(images, Clips):
+            probes = self._moving_probes(context.stack, stop, count)
+        else:
+            probes = self._probes(images, self.seed, count)
+        created = [_scores(_outputs(fused, each, context.backbone)) for each in probes.values()]
         figures = self._weigh(fused, normal, created)
         return _with_stage(trained, "fuse", time.perf_counter() - start, figures)
 
@@ -271,6 +294,23 @@ class Panel(Detector["FusedScorer"]):
         visible = changed.flatten(1).any(dim=1)
         return {name: part.numpy() for name, part in (("whole", whole), ("local", local[visible])) if len(part)}
 
+    def _moving_probes(self, stack: Stack, stop: NDArray[np.int64], count: int) -> dict[str, NDArray[np.float32]]:
+        """So many clips (k, t, c, h, w) with created anomalies by sort, of those in which any shows."""
+        assert stack.firsts is not None  # frames of videos always have them
+        generator = torch.Generator().manual_seed(self.seed)
+        length = self.clip_length
+        needed = anomalies.motion.MotionAnomalies.length(length, _FASTEST)
+        clips = training_clips(stack.images, stack.firsts, stop, needed)
+        chosen = np.linspace(0, len(clips) - 1, count).round().astype(int)
+        probes: dict[str, list[torch.Tensor]] = {sort: [] for sort in MOTION}
+        for begin in range(0, count, _TOGETHER):
+            part = torch.from_numpy(to_float(clips[chosen[begin : begin + _TOGETHER]]))
+            for sort, found in probes.items():
+                created, changed = anomalies.motion.MotionAnomalies([sort], length, _FASTEST).create(part, generator)
+                found.append(created[changed.flatten(1).any(dim=1)])
+        joined = {sort: torch.cat(found).numpy() for sort, found in probes.items()}
+        return {sort: found for sort, found in joined.items() if len(found)}
+
 
 def _with_stage(trained: Trained, name: str, seconds: float, figures: dict[str, float]) -> Trained:
     stage = training.record.StageRecord.of_computation(name, seconds, figures)
@@ -307,9 +347,12 @@ def _for_member(member: Detector[Any], context: FitContext) -> FitContext:
 
 
 def _outputs(
-    fused: FusedScorer, images: NDArray[Any], backbone: Features | None, features: NDArray[np.float32] | None = None
+    fused: FusedScorer,
+    images: NDArray[Any] | Clips,
+    backbone: Features | None,
+    features: NDArray[np.float32] | None = None,
 ) -> Outputs:
-    """What each member makes of prepared images (n, c, h, w), whose `features` may be known."""
+    """What each member makes of prepared images (n, c, h, w), whose `features` may be known, or of clips."""
     parts = []
     with torch.no_grad():
         for begin in range(0, len(images), _TOGETHER):

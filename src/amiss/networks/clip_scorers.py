@@ -1,4 +1,4 @@
-"""Scorers that look at how much a clip changes from frame to frame."""
+"""Scorers of clips: by how much they change from frame to frame, by a regressor, and by a memory of motion."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .memory_bank import top_mean, upsampled
+from .memory_bank import MemoryBank, top_mean, upsampled
+from .optical_flow import MotionFeatures
 
 
 def largest_mean(maps: Tensor, share: float) -> Tensor:
@@ -64,3 +65,29 @@ class ClipScorer(nn.Module):
     def forward(self, clip: Tensor) -> dict[str, Tensor]:
         answers = self.answers(clip).float()
         return {"score": top_mean(answers, self._top), "map": upsampled(answers, self._size)}
+
+
+class MotionMemoryScorer(nn.Module):
+    """Scorer: the distance of what moves, at every location, to the most similar motion of normal clips.
+
+    Where nothing moves the distance is 0, so a frame in which nothing moves has the lowest score, 0. `score` is the
+    mean of the highest distances; `map` all of them, upsampled to the frame's size.
+
+    Args:
+        features: of the clips.
+        memory: of the features of locations where something moves.
+        size: (h, w) of the frames in pixels.
+        top: share of the locations that are averaged, at least one location.
+
+    Shape: (n, t, c, h, w) to `score` (n,) and `map` (n, h, w).
+    """
+
+    def __init__(self, features: MotionFeatures, memory: MemoryBank, size: tuple[int, int], top: float) -> None:
+        super().__init__()
+        self.features, self.memory = features, memory
+        self._size, self._top = size, top
+
+    def forward(self, clip: Tensor) -> dict[str, Tensor]:
+        features, moving = self.features(clip)
+        distances = self.memory(features) * moving
+        return {"score": top_mean(distances, self._top), "map": upsampled(distances, self._size)}

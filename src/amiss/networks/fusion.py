@@ -25,6 +25,23 @@ class OnImage(nn.Module):
         return found
 
 
+class LastFrames(nn.Module):
+    """A member that is asked about the last frames of a clip, where others need more of them.
+
+    Args:
+        inner: scorer of clips (n, t, c, h, w).
+        frames: t.
+    """
+
+    def __init__(self, inner: nn.Module, frames: int) -> None:
+        super().__init__()
+        self.inner, self._frames = inner, frames
+
+    def forward(self, clip: Tensor) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = self.inner(clip[:, -self._frames :])
+        return found
+
+
 class FusedScorer(nn.Module):
     """Scorer: the weighted sum of its members' scores, each scaled by its scores of normal images.
 
@@ -34,7 +51,7 @@ class FusedScorer(nn.Module):
     Args:
         members: scorers by name.
 
-    Shape: (n, c, h, w) to `score` (n,) and, where a member has one, `map` (n, h, w).
+    Shape: (n, c, h, w), or clips (n, t, c, h, w), to `score` (n,) and, where a member has one, `map` (n, h, w).
     """
 
     def __init__(self, members: Mapping[str, nn.Module]) -> None:
@@ -51,7 +68,7 @@ class FusedScorer(nn.Module):
         """The outputs of each member, as they are: `score` (n,) and perhaps `map` (n, h, w).
 
         Args:
-            features: images (n, c, h, w), or the feature maps of a backbone.
+            features: images (n, c, h, w), clips (n, t, c, h, w), or the feature maps of a backbone.
             image: the images, where `features` are feature maps.
         """
         image = features if image is None else image
@@ -91,4 +108,4 @@ class FusedScorer(nn.Module):
 
     def forward(self, features: Tensor, image: Tensor | None = None) -> dict[str, Tensor]:
         shown = features if image is None else image
-        return self.fuse(self.member_outputs(features, image), shown.shape[2:])
+        return self.fuse(self.member_outputs(features, image), shown.shape[-2:])

@@ -63,7 +63,14 @@ class MemoryBank(GrowingBuffers):
             parts.append(_averaged(resized(same, grid).float()))
         return torch.cat(parts, dim=1)
 
-    def fit(self, features: Tensor, count: int, generator: Generator, whitening: float | None = None) -> None:
+    def fit(
+        self,
+        features: Tensor,
+        count: int,
+        generator: Generator,
+        whitening: float | None = None,
+        groups: Sequence[int] | None = None,
+    ) -> None:
         """Fit the scale and the principal components to patch features (m, d), and keep a coreset of them.
 
         Args:
@@ -72,9 +79,14 @@ class MemoryBank(GrowingBuffers):
             generator: of the CPU; draws the first of the coreset.
             whitening: divide each component by the root of its variance plus this share of the mean variance; None
                 leaves them as they are.
+            groups: how many neighbouring features share a unit, and so one deviation, the root of their mean variance;
+                None gives each its own.
         """
         features = features.double()
         deviation, mean = torch.std_mean(features, dim=0, correction=0)
+        if groups is not None:
+            shared = [part.square().mean().sqrt().expand(len(part)) for part in torch.split(deviation, list(groups))]
+            deviation = torch.cat(shared)
         deviation = torch.where(deviation > 1e-6, deviation, torch.full_like(deviation, torch.inf))  # constant: count 0
         scaled = (features - mean) / deviation
         variances, directions = torch.linalg.eigh(scaled.T @ scaled / len(scaled))  # rising
