@@ -133,6 +133,13 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in finished(folder)}
 
 
+def explained(folder: Path) -> dict[str, Any]:
+    """Pictures byte for byte, and records but for the seconds that each took."""
+    left: dict[str, Any] = dict(contents(folder))
+    lines = left.pop("why/explanations.jsonl").decode().splitlines()
+    return left | {"records": [{**json.loads(line), "seconds": None} for line in lines]}
+
+
 def learnt(folder: Path) -> dict[str, Any]:
     """A model file but for what the clock decides: the seconds of training, and whether bfloat16 is faster."""
     with zipfile.ZipFile(folder / "m.amiss") as archive:
@@ -202,7 +209,7 @@ def verbs() -> dict[str, Verb]:
         "eval": Verb(evaluate, evaluate, check_whole, contents),
         "watch": Verb(watch, watch, check_events, None),
         "teach": Verb(teach, teach, check_whole, learnt),
-        "explain": Verb(explain, (*explain, "--overwrite"), check_explanations, contents),
+        "explain": Verb(explain, (*explain, "--overwrite"), check_explanations, explained),
     }
 
 
@@ -288,8 +295,8 @@ Written by `OMP_NUM_THREADS=1 python benchmarks/kill.py --times {times}`; seed {
 times on small made images and killed (SIGKILL) after a random share of the time that an unbroken run takes from its
 first file to its end. **Under way** are the kills that found a partial file. **Wrong** counts those after which a file
 under its final name was not whole, or a second run (with `--resume` for `fit` and `score`) did not end as an unbroken
-one: in the same bytes, but for the seconds that a model file records of its training. `watch`, which adds to its
-folder, must leave the films of the first run as they are.
+one: in the same bytes, but for the seconds that model files and explanations record. `watch`, which adds to its folder,
+must leave the films of the first run as they are.
 """
 
 

@@ -18,6 +18,7 @@ from ..data import Images, open_images
 from ..data.preprocessing import to_float
 from ..data.stack import Stack, load_stack
 from ..environment import files, versions
+from ..environment.outputs import only_writer
 from ..errors import AmissError, DataError, UsageError
 from ..fitting.fit import part_of, with_groups
 from ..lazy import torch
@@ -108,7 +109,7 @@ def export_model(
         UsageError: there is no such form, or 8 bits make no sense for the model, or stray too far.
         DataError: too few images that the model has not learnt from.
         MissingExtraError: the extra `export`, or `openvino`, or for 8 bits `train`, is not installed.
-        WriteError: the folder cannot be written.
+        WriteError: the folder cannot be written, or somebody else is writing to it.
     """
     if to not in FORMS:
         raise UsageError(f"there is no form {to!r} to export to; there are: {', '.join(FORMS)}")
@@ -126,9 +127,10 @@ def export_model(
     _check(model, graph)
     parts = export.openvino_files.openvino_files(graph) if to == "openvino" else {"model.onnx": graph}
     parts["README.md"] = _page(model, to, next(iter(parts)), facts).encode()
-    for name, content in parts.items():
-        with files.atomic_write(folder / name) as file:
-            file.write(content)
+    with only_writer(folder):  # two graphs must not share one page
+        for name, content in parts.items():
+            with files.atomic_write(folder / name) as file:
+                file.write(content)
     return Exported(model, [folder / name for name in parts], cost)
 
 
