@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .. import environment, registry, service
+from .. import data, environment, registry, service
 from .console import Json, console, plain, print_json
 
 ORDER = 6
@@ -72,6 +72,7 @@ def serve(
         waiting=waiting,
         seconds=seconds,
     )
+    data.decode.allow_pixels(limits.pixels)
     listening = service.web.server.listen(host, port, token)
     load = partial(registry.load, engine=engine, without_torch=engine == "onnxruntime")
     history = None if store is None else service.web.history.History(store, keep_days, keep_megabytes)

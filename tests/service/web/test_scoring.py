@@ -5,17 +5,22 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 from PIL import Image
 
 from amiss.calibration import smoothed
+from amiss.data import open_images
+from amiss.data.appearance import Appearance, UsualAppearance
 from amiss.engines import allowed_difference
 from amiss.model import FittedModel
 from amiss.report.heatmap import overlay
+from amiss.service.web.app import make_app
 
 Png = Callable[[np.ndarray], bytes]
 
@@ -118,6 +123,20 @@ def test_an_explanation_says_where(client: Any, images: np.ndarray, png: Png) ->
     assert explanation["words"].startswith("amiss (p ")
     assert explanation["replaced"]["score"] < answer["results"][0]["score"]
     assert Image.open(io.BytesIO(base64.b64decode(explanation["picture"]))).size == (256, 256)
+
+
+def test_a_picture_unlike_those_learnt_from_has_a_note(
+    path: Path, model: FittedModel, images: np.ndarray, png: Png
+) -> None:
+    seen = [Appearance.of(image, model.preprocessing.prepare(image)) for image in images]
+    usual = replace(model, usual=UsualAppearance.of(seen))
+    dark = images[0] // 8
+    with TestClient(make_app([path], lambda _: usual), base_url="http://127.0.0.1") as client:
+        answer = client.post("/models/part/score", files=files(png, np.stack([images[0], dark]))).json()
+    expected = list(usual.rows(open_images(np.stack([images[0], dark]), "score")))
+    assert [result["note"] for result in answer["results"]] == [row.note for row in expected]
+    assert expected[0].note is None
+    assert expected[1].note
 
 
 def test_the_overview_tells_what_each_model_is(client: Any, model: FittedModel) -> None:

@@ -70,6 +70,6 @@ class Batcher:
 
     def _score(self, inputs: Sequence[Prepared]) -> list[Row]:
         start = time.perf_counter()
-        rows = list(score_stream(inputs, self._model.engine, self._decision, len(inputs)))
+        rows = list(score_stream(inputs, self._model.engine, self._decision, len(inputs), self._model.usual))
         self._observe(len(inputs), time.perf_counter() - start)
         return rows

@@ -141,6 +141,7 @@ class Result(BaseModel):
     p_value: float | None = Field(description="Share of normal images that score at least so high.", examples=[0.34])
     is_anomaly: bool | None = Field(examples=[False])
     error: str | None = Field(description="Why it could not be read.")
+    note: str | None = Field(description="In what it looks unlike the images learnt from, where it does.")
     size: tuple[int, int] | None = Field(default=None, description="Height and width.", examples=[[480, 640]])
     map: str | None = Field(default=None, description="Colours to lay over the image: PNG, base64.")
     regions: list[RegionFacts] | None = None
@@ -190,7 +191,7 @@ def scoring_router(models: ServedModels, limits: Limits, keeping: Keeping) -> AP
     @router.post("/{name}/score", responses=OF_IMAGES)
     async def score(
         name: str,
-        files: Annotated[list[UploadFile], File(description="Images: PNG, JPEG, BMP, TIFF or WebP.")],
+        files: Annotated[list[UploadFile], File(description="Images: PNG, JPEG, TIFF, WebP and others.")],
         map: Annotated[bool, Query(description="Give each image its map.")] = False,
         regions: Annotated[bool, Query(description="List where each image is amiss.")] = False,
         explain: Annotated[

@@ -93,7 +93,7 @@ async function start() {
   $("comparing").hidden = names.length < 2;
   const { bytes, pixels, files } = state.overview.limits;
   $("taken").textContent =
-    `PNG, JPEG, BMP, TIFF or WebP, up to ${Math.floor(bytes / 2 ** 20)} MiB and ${number(pixels / 1e6)} megapixels each`;
+    `PNG, JPEG, TIFF, WebP and others, up to ${Math.floor(bytes / 2 ** 20)} MiB and ${number(pixels / 1e6)} megapixels each`;
   $("whole").hidden = !("webkitdirectory" in $("folder"));
   if (state.overview.history) startHistory(names);
   await choose();
@@ -409,6 +409,7 @@ function fill(line, image, name) {
     const amiss = isAmiss(result, name);
     line.append(element("span", `verdict ${amiss ? "amiss" : "normal"}`, amiss ? "amiss" : "normal"));
     line.append(element("span", "", `p ${result.p_value.toFixed(3)}`), element("span", "note", `score ${number(result.score)}`));
+    if (result.note) line.append(element("span", "of", result.note));
   }
 }
 
@@ -664,7 +665,7 @@ async function dropped(transfer) {
 
 function chosen(files) {
   const all = [...files].filter((file) => !file.name.startsWith("."));
-  const images = all.filter((file) => /\.(png|jpe?g|bmp|tiff?|webp)$/i.test(file.name));
+  const images = all.filter((file) => /\.(png|jpe?g|jfif|bmp|tiff?|webp|gif|avif|jp2|j2k|hei[cf])$/i.test(file.name));
   const others = all.length - images.length;
   trouble(others ? `${others} file${others === 1 ? " is no image and was" : "s are no images and were"} left out.` : "");
   images.sort((a, b) => (a.webkitRelativePath || a.name).localeCompare(b.webkitRelativePath || b.name, "en", { numeric: true }));
