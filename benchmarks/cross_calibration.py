@@ -42,9 +42,9 @@ class Row(NamedTuple):
 
 ROWS = [
     Row("knn", "knn", {"size": "native"}, "cross"),
-    Row("knn", "knn", {"size": "native"}, "held_out", COUNTS[2:]),
+    Row("knn", "knn", {"size": "native"}, "split", COUNTS[2:]),
     Row("pca", "pca", {"size": "native"}, "cross"),
-    Row("pca", "pca", {"size": "native"}, "held_out", COUNTS[2:]),
+    Row("pca", "pca", {"size": "native"}, "split", COUNTS[2:]),
     Row("panel, features=none", "panel", {"size": "native", "features": None}, "cross", (20, 50, 99), 60),
     Row("panel, at 64 x 64", "panel", {"size": (64, 64)}, "cross", (50,), 30),
 ]
@@ -61,7 +61,7 @@ def pictures(count: int, seed: int) -> NDArray[np.uint8]:
 def flagged(row: Row, count: int, seed: int) -> list[dict[str, float]]:
     """Of each attainable rate: the share of other normal images that is flagged, and k / (n + 1)."""
     images = pictures(count + TEST, seed)
-    detector = get_method(row.method)(calibrate=row.calibrate, seed=seed, **row.settings)
+    detector = get_method(row.method)(calibration=row.calibrate, seed=seed, **row.settings)
     model = detector.fit(images[:count]).model_
     scores = model.score(images[count:]).scores
     decisions = [model.with_false_alarm_rate(rate).decision for rate in RATES]

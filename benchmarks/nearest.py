@@ -39,7 +39,7 @@ Floats = NDArray[np.float32]
 def bank_and_queries() -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """What a fitted patch_memory keeps (m, d), queries (n, 256, d) of test images, and which of these are anomalous."""
     example = make_example("gravel", 0)
-    detector = amiss.PatchMemory(calibrate="held_out").fit(np.stack(example.learnt))
+    detector = amiss.PatchMemory(calibration="split").fit(np.stack(example.learnt))
     memory = detector.model_.torch_scorer()
     seen: list[Floats] = []
 

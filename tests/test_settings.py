@@ -282,3 +282,11 @@ def test_constructors_store_what_cannot_be_meant() -> None:
 def test_a_setting_without_a_kind_is_told_to_the_author() -> None:
     with pytest.raises(TypeError, match="tuple needs its kind"):
         setting((1, 2), "of something")
+
+
+def test_names_and_words_of_earlier_versions_are_understood() -> None:
+    old = amiss.PCA(calibrate="held_out")
+    assert old.get_params()["calibration"] == "split"
+    assert "calibrate" not in old.get_params()
+    assert parse_settings(amiss.PCA, ["calibrate=held_out"]) == {"calibration": "split"}
+    assert amiss.PCA().set_params(calibrate="cross").calibration == "cross"

@@ -13,6 +13,7 @@ import numbers
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from .errors import UsageError
@@ -232,6 +233,8 @@ class Facts:
         choices: the words that it may be, None among them where it may be nothing.
         low, high: bounds of a number, included.
         name: what users call it where the attribute has to be called otherwise.
+        formerly: its name in earlier versions, which is still understood.
+        renamed: words of earlier versions, and what they are called now.
     """
 
     kind: Kind
@@ -240,10 +243,12 @@ class Facts:
     low: float | None
     high: float | None
     name: str | None
+    formerly: str | None
+    renamed: Mapping[str, str]
 
     def checked(self, name: str, value: Any) -> Any:
         """The typed value. Raises `UsageError` for one that the setting cannot take."""
-        value = self.kind.typed(name, value)
+        value = self._present(self.kind.typed(name, value))
         if self.choices and value not in self.choices:
             known = ", ".join(self.kind.text(each) for each in self.choices)
             raise UsageError(f"{name} must be one of {known}, but is {value!r}")
@@ -261,11 +266,14 @@ class Facts:
         """What a constructor stores: tuples and the like in their typed form, what cannot be meant as it is, since
         constructors raise nothing; `check_settings` comes later."""
         if isinstance(self.kind, Plain):
-            return value
+            return self._present(value)
         try:
             return self.kind.typed("", value)
         except UsageError:
             return value
+
+    def _present(self, value: Any) -> Any:
+        return self.renamed.get(value, value) if isinstance(value, str) else value
 
 
 def setting(
@@ -277,16 +285,19 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     name: str | None = None,
+    formerly: str | None = None,
+    renamed: Mapping[str, str] = MappingProxyType({}),
 ) -> Any:
     """A constructor argument with its default, what it means, and what it may be (bounds included).
 
     Without `kind` it is what its default is: bool, int, float or str; with None among its `choices`, a word or None.
     `name` is what users call it where the attribute has to be called otherwise: the setting `score` beside the method
-    `score`.
+    `score`. `formerly` and `renamed` are names and words of earlier versions, which are still understood.
     """
     if kind is None:
         kind = OptionalWord() if choices is not None and None in choices else Plain(type(default))
-    return dataclasses.field(default=default, metadata={"facts": Facts(kind, explanation, choices, low, high, name)})
+    facts = Facts(kind, explanation, choices, low, high, name, formerly, renamed)
+    return dataclasses.field(default=default, metadata={"facts": facts})
 
 
 def preset(base: type, name: str, default: Any) -> Any:
@@ -305,11 +316,17 @@ def settings_of(method: type) -> dict[str, dataclasses.Field[Any]]:
     return {facts_of(item).name or item.name: item for item in dataclasses.fields(method)}
 
 
+def _by_any_name(method: type) -> dict[str, dataclasses.Field[Any]]:
+    """`settings_of`, with names of earlier versions."""
+    known = settings_of(method)
+    return {former: item for item in known.values() if (former := facts_of(item).formerly) is not None} | known
+
+
 class Settable(type):
     """Metaclass of detectors and explainers: constructors take settings by the names users give them."""
 
     def __call__(cls, **given: Any) -> Any:
-        known = settings_of(cls)
+        known = _by_any_name(cls)
         stored = {known[name].name: facts_of(known[name]).kept(value) for name, value in given.items() if name in known}
         return super().__call__(**stored, **{name: value for name, value in given.items() if name not in known})
 
@@ -327,13 +344,16 @@ def set_values(settable: object, settings: Mapping[str, Any]) -> None:
 
 def check_settings(method: type, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings, typed. Raises `UsageError` for one that `method` does not have, or a value it cannot take."""
-    known = settings_of(method)
+    known = _by_any_name(method)
     unknown = next((name for name in settings if name not in known), None)
     if unknown is not None:
         close = difflib.get_close_matches(unknown, known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"it has: {', '.join(sorted(known))}"
         raise UsageError(f"{method.__name__} has no setting {unknown!r}; {hint}")
-    return {name: facts_of(known[name]).checked(name, value) for name, value in settings.items()}
+    return {
+        facts_of(known[name]).name or known[name].name: facts_of(known[name]).checked(name, value)
+        for name, value in settings.items()
+    }
 
 
 def parse_settings(method: type, pairs: Sequence[str]) -> dict[str, Any]:
@@ -342,7 +362,7 @@ def parse_settings(method: type, pairs: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: no `=`, an unknown key, or a value of the wrong type.
     """
-    known = settings_of(method)
+    known = _by_any_name(method)
     parsed: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")

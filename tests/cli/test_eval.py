@@ -33,7 +33,7 @@ def test_json_has_the_contracts_keys(document: dict[str, Any]) -> None:
         for name in MEASURES:
             assert set(part[name]) == {"value", "low", "high"}
             assert 0 <= part[name]["low"] <= part[name]["value"] <= part[name]["high"] <= 1
-        assert set(part["false_alarm_rate"]) == {"promised", "achieved", "low", "high"}
+        assert set(part["false_alarm_rate"]) == {"promised", "achieved", "low", "high", "bound95"}
     assert document["false_alarm_rate"]["promised"] == 0.1
     assert (document["n_normal"], document["n_anomalous"]) == (30, 45)
     assert document["left_out"]["used_to_fit"] == 0

@@ -55,6 +55,7 @@ def test_figures_are_those_of_the_scores(model: FittedModel) -> None:
     assert metrics["precision"]["value"] == pytest.approx(labels[result.is_anomaly].mean())
     assert metrics["false_alarm_rate"]["achieved"] == pytest.approx(result.is_anomaly[~labels].mean())
     assert metrics["false_alarm_rate"]["promised"] == model.false_alarm_rate
+    assert metrics["false_alarm_rate"]["bound95"] == model.decision.upper_rate()
     assert (metrics["n_normal"], metrics["n_anomalous"]) == ((~labels).sum(), labels.sum())
     assert metrics["threshold"] == model.decision.threshold
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics

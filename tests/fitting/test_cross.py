@@ -48,8 +48,8 @@ def test_all_images_train_the_model_that_scores() -> None:
 
 def test_the_fits_of_the_folds_do_not_change_the_model() -> None:
     images = pictures(40)
-    crossed = fitted(amiss.PCA(components=3, size="native", calibrate="cross"), images)
-    alone = fitted(amiss.PCA(components=3, size="native", calibrate="held_out"), np.concatenate([images, images[:0]]))
+    crossed = fitted(amiss.PCA(components=3, size="native", calibration="cross"), images)
+    alone = fitted(amiss.PCA(components=3, size="native", calibration="split"), np.concatenate([images, images[:0]]))
     assert crossed.record.splits.train.count == 40
     assert alone.record.splits.train.count < 40
     assert not set(alone.record.splits.calibrate.images) & set(alone.record.splits.train.images)
@@ -87,8 +87,8 @@ def test_groups_stay_together() -> None:
 
 
 def test_methods_with_epochs_hold_images_out() -> None:
-    with pytest.raises(UsageError, match="held_out"):
-        amiss.ADACL(calibrate="cross").fit(pictures(20))
+    with pytest.raises(UsageError, match="calibration=split"):
+        amiss.ADACL(calibration="cross").fit(pictures(20))
     assert not amiss.ADACL().cross_calibrates(100)
     assert amiss.KNN().cross_calibrates(500)
     assert not amiss.KNN().cross_calibrates(501)

@@ -24,7 +24,7 @@ def impure() -> tuple[np.ndarray, np.ndarray]:
 
 def test_most_of_what_is_left_out_are_anomalies(impure: tuple[np.ndarray, np.ndarray]) -> None:
     images, bad = impure
-    detector = amiss.KNN(calibrate="held_out", discard=0.1).fit(images)
+    detector = amiss.KNN(calibration="split", discard=0.1).fit(images)
     left_out = detector.splits_["discarded"]
     assert left_out["count"] == pytest.approx(0.1 * 0.7 * len(images), abs=2)
     names = [item.name for item in amiss.open_images(images)]
@@ -46,7 +46,7 @@ def test_it_wins_back_what_impurity_costs(impure: tuple[np.ndarray, np.ndarray])
 
 def test_parts_stay_apart_and_copies_together() -> None:
     images = np.concatenate([task().normal, task().normal[:40]])
-    parts = amiss.PCA(calibrate="held_out", discard=0.2).fit(images).splits_
+    parts = amiss.PCA(calibration="split", discard=0.2).fit(images).splits_
     digests = [set(parts[name]["images"]) for name in ("train", "discarded", "stop", "calibrate")]
     for number, one in enumerate(digests):
         for other in digests[number + 1 :]:

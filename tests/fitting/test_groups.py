@@ -40,7 +40,7 @@ def grouped(images: np.ndarray, anomalous: bool | None = None) -> Collection:
 @pytest.fixture(scope="module")
 def model() -> FittedModel:
     """Ten of fifty groups calibrate: enough for 10 %, too few for 1 %."""
-    return amiss.PCA(calibrate="held_out", false_alarm_rate=0.1).fit(grouped(task().normal[:100])).model_
+    return amiss.PCA(calibration="split", false_alarm_rate=0.1).fit(grouped(task().normal[:100])).model_
 
 
 def largest_by_hand(model: FittedModel) -> list[float]:
@@ -117,7 +117,7 @@ def test_groups_of_another_number_of_images_are_refused(model: FittedModel, tmp_
 
 
 def test_images_that_stand_alone_are_as_they_were(tmp_path: Path) -> None:
-    path = amiss.PCA(calibrate="held_out", false_alarm_rate=0.1).fit(task().normal[:60]).save(tmp_path / "part.amiss")
+    path = amiss.PCA(calibration="split", false_alarm_rate=0.1).fit(task().normal[:60]).save(tmp_path / "part.amiss")
     part = read_manifest(path)["splits"]["calibrate"]
     assert part["groups"] is part["group_names"] is None
     assert not amiss.load(path).decision.by_group
@@ -126,7 +126,7 @@ def test_images_that_stand_alone_are_as_they_were(tmp_path: Path) -> None:
 def test_blocks_of_a_few_videos_promise_nothing_however_many_there_are() -> None:
     """At half, two blocks would be enough, but those of one video are no separate draws."""
     videos = np.stack([crossing(1, 200, seed=seed) for seed in range(2)])
-    model = amiss.PCA(calibrate="held_out", false_alarm_rate=0.5).fit(videos).model_
+    model = amiss.PCA(calibration="split", false_alarm_rate=0.5).fit(videos).model_
     part = model.record.splits.calibrate
     assert part.groups is not None
     assert part.groups >= model.decision.images_needed
@@ -137,7 +137,7 @@ def test_blocks_of_a_few_videos_promise_nothing_however_many_there_are() -> None
 
 def test_whole_videos_are_draws() -> None:
     videos = np.stack([crossing(1, 12, seed=seed) for seed in range(20)])
-    decision = amiss.PCA(calibrate="held_out", false_alarm_rate=0.25).fit(videos).decision_
+    decision = amiss.PCA(calibration="split", false_alarm_rate=0.25).fit(videos).decision_
     assert (decision.by_group, decision.n) == (True, 4)
     assert "of normal videos have any flagged frame" in decision.explain()
 

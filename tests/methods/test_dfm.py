@@ -14,7 +14,7 @@ from amiss.testing import common
 
 def test_equals_scikit_learn_on_small_copies() -> None:
     images = np.random.default_rng(0).integers(0, 256, (60, 16, 16), dtype=np.uint8)
-    model = amiss.DFM(features="none", components=7, size="native", calibrate="held_out").fit(images).model_
+    model = amiss.DFM(features="none", components=7, size="native", calibration="split").fit(images).model_
     digests = set(model.record.splits.train.images)
     from amiss.data.stack import digest
 

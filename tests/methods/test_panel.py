@@ -23,8 +23,8 @@ pytestmark = pytest.mark.slow
 
 def test_the_score_is_the_weighted_sum_of_scaled_members() -> None:
     normal, unseen = task().normal, task().unseen
-    panel = amiss.Panel(members="knn,pca", calibrate="held_out").fit(normal)
-    alone = [kind(calibrate="held_out").fit(normal) for kind in (amiss.KNN, amiss.PCA)]
+    panel = amiss.Panel(members="knn,pca", calibration="split").fit(normal)
+    alone = [kind(calibration="split").fit(normal) for kind in (amiss.KNN, amiss.PCA)]
     stop = panel.splits_["stop"]["images"]
     assert all(each.splits_["stop"]["images"] == stop for each in alone), "members learn from the same parts"
     found = panel.score(unseen).scores
@@ -55,7 +55,7 @@ def test_members_are_scaled_on_images_that_they_have_not_seen() -> None:
 
 def test_members_are_scaled_on_the_stop_part_where_images_are_held_out() -> None:
     normal = task().normal
-    panel = amiss.Panel(members="knn,pca", calibrate="held_out").fit(normal)
+    panel = amiss.Panel(members="knn,pca", calibration="split").fit(normal)
     stack = amiss.data.stack.load_stack(amiss.open_images(normal), panel.preprocessing_)
     stop = [stack.digests.index(digest) for digest in panel.splits_["stop"]["images"]]
     scorer = panel.model_.torch_scorer()

@@ -26,7 +26,7 @@ def textured(n: int, seed: int) -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="module", params=["stretch", "keep"])
 def detectors(request: pytest.FixtureRequest) -> list[amiss.Detector]:
-    settings = {"false_alarm_rate": 0.02, "size": (80, 80), "aspect": request.param, "seed": 0, "calibrate": "held_out"}
+    settings = {"false_alarm_rate": 0.02, "size": (80, 80), "aspect": request.param, "seed": 0, "calibration": "split"}
     detectors = amiss.PixelZScore(**settings), amiss.PatchMemory(kept=100, features=None, top=0.1, **settings)
     return [detector.fit(textured(300, 0)) for detector in detectors]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from .. import networks
@@ -90,11 +91,13 @@ class Recipe(Generic[Scorer], metaclass=Settable):
         low=0.0,
         high=0.5,
     )
-    calibrate: str = setting(
+    calibration: str = setting(
         "auto",
-        "which normal images set the threshold: held_out (a fifth of them, which nothing is learnt from), cross (all, "
+        "which normal images set the threshold: split (a fifth of them, which nothing is learnt from), cross (all, "
         "each scored by a fit that has not seen it), or auto: cross where a fit takes seconds and images are few",
-        choices=("auto", "held_out", "cross"),
+        choices=("auto", "split", "cross"),
+        formerly="calibrate",
+        renamed=MappingProxyType({"held_out": "split"}),
     )
     device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda", "mps"))
     precision: str = setting("auto", "of training", choices=("auto", "float32", "bfloat16"))
@@ -144,9 +147,9 @@ class Recipe(Generic[Scorer], metaclass=Settable):
         check_settings(type(self), self.get_params())
         if self.patch is not None and self.backbone is not None:
             raise UsageError("features see every location already; set patch=none")
-        if self.calibrate == "cross" and not self.fits_in_seconds():
+        if self.calibration == "cross" and not self.fits_in_seconds():
             raise UsageError(
-                f"{type(self).__name__} is not fitted in seconds, as every fold needs; set calibrate=held_out"
+                f"{type(self).__name__} is not fitted in seconds, as every fold needs; set calibration=split"
             )
         if self.patch is None and self.foreground:
             raise UsageError("foreground chooses among patches; set patch=SIZE too")
@@ -180,9 +183,9 @@ class Recipe(Generic[Scorer], metaclass=Settable):
 
     def cross_calibrates(self, images: int) -> bool:
         """Does each of so many normal images both train and calibrate, by a fit on the others?"""
-        if self.calibrate == "auto":
+        if self.calibration == "auto":
             return self.fits_in_seconds() and images <= _MOST_CROSSED
-        return self.calibrate == "cross"
+        return self.calibration == "cross"
 
     def wanted_features(self) -> frozenset[str]:
         """What is taken of a backbone with ImageNet weights: `local` features of small places, those of the `whole`
