@@ -52,7 +52,9 @@ def _print(people: rich.console.Console, model: FittedModel) -> None:
         "method": model.method.name,
         "learnt from": f"{splits.source} ({_parts(splits)})",
         "input": f"{size.colour}, {size.height}x{size.width} pixels",
-        "images look": model.usual.in_words if model.usual else "not known: fitted by an earlier version",
+        f"{'frames' if model.learnt_from_video else 'images'} look": (
+            model.usual.in_words if model.usual else "not known: fitted by an earlier version"
+        ),
         "sees": model.method.seen_through,
         "training": "; ".join(stage.in_words for stage in training.stages)
         + f", {training.precision} on {training.device}",

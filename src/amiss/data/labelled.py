@@ -102,7 +102,7 @@ def _mask(item: Item, preprocessing: Preprocessing, unreadable: list[str]) -> ND
         if item.mask is not None:
             return read_mask(item.mask, preprocessing).astype(np.int8)[None]
     except DataError as error:
-        unreadable.append(str(error))
+        unreadable.append(f"{item.name}: {error}")
     return np.full(shape, -1, dtype=np.int8)
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # for type checkers alone
     from . import memory as memory
     from . import memory_bank as memory_bank
     from . import neighbours as neighbours
+    from . import optical_flow as optical_flow
     from . import parts as parts
     from . import patch_scorer as patch_scorer
     from . import pyramid as pyramid
