@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from ..environment.machine import cpu_count
+from ..environment.onnx_session import onnx_session
 from ..errors import ModelFileError
 from . import Output
 
@@ -27,11 +26,8 @@ class OnnxEngine:
     name = "onnxruntime"
 
     def __init__(self, graph: bytes) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = cpu_count()
-        options.log_severity_level = 3
         try:
-            self._session: Any = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            self._session: Any = onnx_session(graph)
         except Exception as error:  # onnxruntime raises classes of its own that share no base but Exception
             raise ModelFileError(f"the scoring graph cannot be run by ONNX Runtime: {error}") from error
         self._input = self._session.get_inputs()[0].name

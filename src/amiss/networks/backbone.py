@@ -7,11 +7,10 @@ from itertools import accumulate, chain, compress
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from ..environment.machine import cpu_count
+from ..environment.onnx_session import onnx_session
 from ..errors import UsageError
 from . import efficientnet_lite
 from .head import answers, sees_image
@@ -41,11 +40,8 @@ class Backbone:
 
     def __init__(self, graph: bytes, name: str = "the features") -> None:
         self.graph, self.name = graph, name
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = cpu_count()
-        options.log_severity_level = 3
         try:
-            self._session: Any = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            self._session: Any = onnx_session(graph)
         except Exception as error:  # onnxruntime raises classes of its own that share no base but Exception
             reason = str(error).splitlines()[0]
             raise UsageError(f"{name} is no ONNX graph that can be run ({reason}); export the backbone anew") from error
