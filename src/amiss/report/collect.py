@@ -140,6 +140,7 @@ class ReportCollector:
             guaranteed=self._decision.guaranteed,
             groups=self._decision.n if self._decision.by_group else None,
             upper_rate=self._decision.upper_rate(),
+            crossed=self._decision.crossed,
             labels=self._labels,
             kinds=None if self._labels is None else self._kinds,
             metrics=self._metrics,

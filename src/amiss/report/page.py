@@ -83,6 +83,7 @@ class ReportData:
         guaranteed: can the false-alarm rate be promised?
         groups: how many groups of related images set the threshold, each by its largest score; the promise is over
             groups then. None where single images set it.
+        crossed: was each calibration score given by a fit that had not seen the image, see `Decision`?
         upper_rate: what the long-run false-alarm rate does not exceed, with 95 % confidence, in (0, 1); None where
             unknown.
         labels: (n,) bool, True = anomalous; None where unknown.
@@ -114,6 +115,7 @@ class ReportData:
     guaranteed: bool = True
     groups: int | None = None
     upper_rate: float | None = None
+    crossed: bool = False
     labels: NDArray[np.bool_] | None = None
     kinds: Sequence[str | None] | None = None
     metrics: Mapping[str, Any] | None = None
@@ -228,6 +230,7 @@ def _view(kept: _Kept) -> dict[str, Any]:
         "chart": _chart(kept),
         "outcome": _outcome(kept),
         "achieved": _achieved(metrics, data.upper_rate),
+        "crossed": data.crossed,
         "metrics": [
             (name, *_interval(metrics.get(key)), told.replace("image", noun))
             for key, name, told in _METRICS
