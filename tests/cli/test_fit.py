@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from amiss.model.archive import read_manifest
 from amiss.registry import load
@@ -327,6 +328,20 @@ def test_without_a_method_a_panel_is_fitted_and_its_members_are_told(run: Run, p
     for member in members:
         assert f"  {member}" in done.out
     assert done.out.count("share") == len(members)
+
+
+def test_one_animation_makes_no_video_of_photographs(run: Run, pictures: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    first, *others = (Image.open(path) for path in sorted((pictures / "good").iterdir())[:20])
+    first.save(folder / "a.gif", save_all=True, append_images=others[:4])
+    for number, picture in enumerate(others):
+        picture.save(folder / f"b{number}.png")
+    options = ("--effort", "quick", "--set", "size=64x64", "--false-alarm-rate", "0.1", "--json")
+    done = run("fit", folder, "--out", tmp_path / "p.amiss", *options).well()
+    assert done.json["method"] == "panel"
+    assert any(note.startswith("5 of 24 images are frames of videos or animations") for note in done.json["notes"])
+    assert not load(tmp_path / "p.amiss").learnt_from_video
 
 
 def test_efforts_of_the_default(run: Run, pictures: Path, tmp_path: Path) -> None:

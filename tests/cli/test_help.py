@@ -87,6 +87,11 @@ def test_every_verb_takes_json(verb: str, run: Run) -> None:
     assert "--json" in run(*verb.split(), "--help").well().out
 
 
+@pytest.mark.parametrize("verb", ["fit", "score", "explain", "eval", "teach", "watch", "export"])
+def test_every_verb_that_reads_pictures_can_be_allowed_larger_ones(verb: str, run: Run) -> None:
+    assert "--max-pixels" in run(verb, "--help").well().out
+
+
 def test_readme_commands_are_understood(run: Run) -> None:
     """Every option that the README shows exists."""
     readme = Path(amiss.__file__).parents[2] / "README.md"

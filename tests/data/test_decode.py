@@ -211,6 +211,15 @@ def test_bombs_are_refused_where_pillow_only_warns(tmp_path: Path, monkeypatch: 
         read_image(path)
 
 
+@pytest.mark.parametrize("most", [5, 11])
+def test_who_is_given_a_limit_is_told_of_no_option(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(GRAY).save(stream, "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+    with pytest.raises(DataError, match=rf"more than the {most} pixels that are taken; make it smaller$"):
+        decode_image(stream.getvalue(), "x.png", most)
+
+
 def encoded(format_name: str) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(RGB).save(stream, format_name)

@@ -108,6 +108,16 @@ def test_a_limit_holds_for_them_too(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             read_image(path)
 
 
+def test_samples_that_a_small_file_claims_are_refused_before_they_are_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"photometric": "minisblack", "planarconfig": "contig", "compression": "zlib"}
+    path = tiff(tmp_path / "x.tif", np.zeros((9, 12, 2000), np.uint16), **options)
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", lambda *_: pytest.fail("was unpacked"))
+    with pytest.raises(DataError, match=r"x\.tif is a TIFF of 2000 samples a pixel; save it as gray or RGB"):
+        read_image(path)
+
+
 def test_without_the_extra_nothing_is_cut_to_8_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiff(tmp_path / "a.tif", DEEP)
     tiff(tmp_path / "b.tif", (DEEP / 65535).astype(np.float32))

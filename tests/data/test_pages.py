@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import tracemalloc
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from amiss.data import open_images
+from amiss.data import decode, open_images
 from amiss.data.decode import read_image
 from amiss.data.preprocessing import Preprocessing
 from amiss.data.stack import load_stack
@@ -99,6 +102,55 @@ def test_previews_in_photographs_are_no_pages(tmp_path: Path) -> None:
 def test_an_animated_png_is_not_passed_off_as_one_picture(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"x\.png holds 5 pages or frames"):
         open_images(written(tmp_path / "x.png"))[0].read()
+
+
+def test_a_number_of_frames_that_cannot_be_is_refused_and_takes_no_memory(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.png")
+    head, _, rest = path.read_bytes().partition(b"acTL" + struct.pack(">I", 5))
+    chunk = b"acTL" + struct.pack(">I", 3_000_000) + rest[:4]
+    path.write_bytes(head + chunk + struct.pack(">I", zlib.crc32(chunk)) + rest[8:])
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"x\.png holds more than 100000 pages or frames; split it"):
+            read_image(path)
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ["x.tif", "floats.tif", "x.gif"])
+def test_more_pages_than_the_limit_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / name
+    if name == "floats.tif":  # which Pillow does not know
+        tifffile = pytest.importorskip("tifffile")
+        pytest.importorskip("imagecodecs")
+        tifffile.imwrite(path, (PAGES / 255).astype(np.float32), photometric="rgb")
+    else:
+        written(path)
+    monkeypatch.setattr(decode, "MOST_PICTURES", 5)
+    assert len(open_images(path)) == 5
+    monkeypatch.setattr(decode, "MOST_PICTURES", 4)
+    (item,) = open_images(path)
+    with pytest.raises(DataError, match=rf"{name} holds more than 4 pages or frames"):
+        item.read()
+
+
+def test_an_animation_has_lines_of_its_own_in_events(tmp_path: Path) -> None:
+    written(tmp_path / "a.gif")
+    written(tmp_path / "b.gif")
+    (tmp_path / "events.csv").write_text("video,start,end\na.gif,3,4\n")
+    found = [item.name.rpartition("/")[2] for item in open_images(tmp_path, "eval") if item.anomalous]
+    assert found == ["a.gif[3]", "a.gif[4]"]
+
+
+def test_one_animation_among_photographs_makes_no_video_of_them(tmp_path: Path) -> None:
+    written(tmp_path / "a.gif")
+    collection = open_images(tmp_path)
+    assert collection.of_video
+    Image.fromarray(PAGES[0]).save(tmp_path / "b.png")
+    collection = open_images(tmp_path)
+    assert not collection.of_video
+    assert collection.begins_with_video
 
 
 def test_a_cut_file_loses_only_its_last_pages(tmp_path: Path) -> None:

@@ -10,7 +10,18 @@ import typer
 
 from .. import service
 from ..errors import UsageError
-from .console import FalseAlarmRate, Json, Model, console, load_model, plain, print_json, progress_bar
+from .console import (
+    MOST_PIXELS,
+    FalseAlarmRate,
+    Json,
+    MaxPixels,
+    Model,
+    console,
+    load_model,
+    plain,
+    print_json,
+    progress_bar,
+)
 
 ORDER = 6
 _HELP = """Write a model as one graph for other runtimes.
@@ -40,6 +51,7 @@ def export(
         typer.Option(help="Normal images not learnt from, which set the threshold of --int8.", show_default=False),
     ] = None,
     false_alarm_rate: FalseAlarmRate = None,
+    max_pixels: MaxPixels = MOST_PIXELS,
     json_: Json = False,
 ) -> None:
     if int8 != bool(images):

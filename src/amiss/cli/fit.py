@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from ..errors import DegenerateTrainingWarning, TrainingError, UsageError
 from .console import MOST_PIXELS, Json, MaxPixels, console, percent, plain, print_json, progress_bar, settings
 
 if TYPE_CHECKING:
+    from ..data.collection import Collection
     from ..model import FittedModel
     from ..model.manifest import Record
     from ..training.record import StageRecord
@@ -48,7 +50,7 @@ def fit(
     out: Annotated[Path, typer.Option(help="Model file to write.", show_default=False)],
     method: Annotated[
         str | None,
-        typer.Option(help="See: amiss methods. Without it, panel; for videos, motion_adacl.", show_default=False),
+        typer.Option(help="See: amiss methods. Without it, panel; for videos alone, motion_adacl.", show_default=False),
     ] = None,
     anomalies: Annotated[
         list[str] | None,
@@ -86,7 +88,7 @@ def fit(
     collection = data.open_images(normal, "fit") if method is None else None
     if method is None:
         assert collection is not None
-        method = VIDEO_METHOD if len(collection) and collection[0].video is not None else IMAGE_METHOD
+        method, collection = _method_for(collection)
     kind = registry.get_method(method)
     chosen = settings.parse_settings(kind, set_ or [])
     if effort is not None:
@@ -123,6 +125,20 @@ def fit(
     except KeyboardInterrupt:
         raise TrainingError("stopped; the same command with --resume goes on behind the last whole epoch") from None
     _report(detector.model_, method, out, json_)
+
+
+def _method_for(collection: Collection) -> tuple[str, Collection]:
+    """The default method for these images; where videos are mixed with still images, they get a note that tells."""
+    if collection.of_video:
+        return VIDEO_METHOD, collection
+    frames = sum(item.video is not None for item in collection)
+    if not frames:
+        return IMAGE_METHOD, collection
+    note = (
+        f"{frames} of {len(collection)} images are frames of videos or animations, and were learnt from like the "
+        f"others, by {IMAGE_METHOD}; for videos alone leave the others out, or give --method {VIDEO_METHOD}"
+    )
+    return IMAGE_METHOD, replace(collection, notes=(*collection.notes, note))
 
 
 def _report(model: FittedModel, method: str, out: Path, json_: bool) -> None:

@@ -110,7 +110,7 @@ def score(
     if (heatmaps or regions or coco or masks) and not model.gives_map:
         raise UsageError(f"{model.label} has no anomaly map; fit with --method bcae1 for maps")
     collection = data.open_images(inputs, "score")
-    if film is not None and not collection.of_video and model.clip_length == 1:
+    if film is not None and not collection.begins_with_video and model.clip_length == 1:
         raise UsageError(f"{collection.title} begins with a still image, of which there is no film; try --heatmaps")
     explainer = None if explain is None else _explainer(explain, model, report)
     what = "frames" if collection.of_video or model.clip_length > 1 else "images"
@@ -142,7 +142,7 @@ def score(
         fed = _fed(new, len(collection), model.clip_length, model.batch_size)
         films = stack.enter_context(service.watching.Films(model, film)) if film else None
         # a frame of a video is found again only by a jump, so its picture comes along where it is shown
-        picture = reporting.film.LONGEST if films or (heatmaps is not None and collection.of_video) else None
+        picture = reporting.film.LONGEST if films or (heatmaps is not None and collection.begins_with_video) else None
         wanted = set(new) if fed != new else fed
         for index, row in zip(fed, model.rows((collection[index] for index in fed), picture=picture), strict=True):
             if index not in wanted:
@@ -189,7 +189,7 @@ def _hold(stack: ExitStack, folders: dict[str, Path], overwrite: bool, add: bool
 
 
 def _has_times(collection: Collection) -> bool:
-    return collection.of_video and any(item.time is not None for item in collection)
+    return collection.begins_with_video and any(item.time is not None for item in collection)
 
 
 def _fed(new: Sequence[int], count: int, clip_length: int, together: int) -> Sequence[int]:

@@ -9,7 +9,7 @@ import typer
 
 from .. import environment, registry, service
 from ..lazy import rich
-from .console import Json, Model, console, number, percent, plain, print_json, progress_bar
+from .console import MOST_PIXELS, Json, MaxPixels, Model, console, number, percent, plain, print_json, progress_bar
 
 if TYPE_CHECKING:
     from ..service.teaching import Figures
@@ -45,6 +45,7 @@ def teach(
     epochs: Annotated[int, typer.Option(help="Passes through the normal images.")] = 10,
     learning_rate: Annotated[float, typer.Option(help="Of the optimizer.")] = 1e-4,
     seed: Annotated[int, typer.Option(help="Chooses what is kept aside.")] = 0,
+    max_pixels: MaxPixels = MOST_PIXELS,
     json_: Json = False,
 ) -> None:
     with environment.outputs.only_writer(out), progress_bar() as progress:  # the model too may be this file

@@ -17,7 +17,19 @@ import typer
 
 from .. import data, service
 from ..errors import DataError, UsageError
-from .console import Engine, FalseAlarmRate, Json, Model, Strict, console, load_model, plain, progress_bar
+from .console import (
+    MOST_PIXELS,
+    Engine,
+    FalseAlarmRate,
+    Json,
+    MaxPixels,
+    Model,
+    Strict,
+    console,
+    load_model,
+    plain,
+    progress_bar,
+)
 
 if TYPE_CHECKING:
     from ..data.live import LiveSource
@@ -58,6 +70,7 @@ def watch(
     false_alarm_rate: FalseAlarmRate = None,
     engine: Engine = "auto",
     strict: Strict = False,
+    max_pixels: MaxPixels = MOST_PIXELS,
     json_: Json = False,
 ) -> None:
     command = shlex.split(alert) if alert else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
@@ -97,9 +98,14 @@ class Collection(Sequence[Item]):
         """The collection with only the items for which `keep` is true, in the same order."""
         return replace(self, items=[item for item in self.items if keep(item)])
 
-    @property
+    @cached_property
     def of_video(self) -> bool:
-        """Are the images frames of videos? The first tells."""
+        """Are the images frames of videos, all of them?"""
+        return bool(len(self.items)) and all(item.video is not None for item in self.items)
+
+    @property
+    def begins_with_video(self) -> bool:
+        """Is the first image a frame of a video?"""
         return bool(len(self.items)) and self.items[0].video is not None
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from io import BytesIO
 from itertools import count
@@ -39,6 +39,8 @@ _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "AVIF", "JPEG2000")
 #: Of these formats the pictures in one file are pages or frames; of others they are previews of the first.
 _PAGED = ("TIFF", "GIF", "WEBP", "AVIF", "PNG")
 _ALLOW = "make it smaller, or allow more with --max-pixels (in Python: PIL.Image.MAX_IMAGE_PIXELS)"
+#: Pages or frames of one file, at most: the head of an animated PNG may claim any number.
+MOST_PICTURES = 100_000
 #: The tag of a TIFF's page that tells a smaller copy (1) and a mask (4) from a picture.
 _SUBFILE_TYPE, _NO_PICTURE = 254, 0b101
 
@@ -184,7 +186,7 @@ class PictureFile:
         self._stream, self._name, self._most = stream, name, most_pixels
         #: None for a TIFF that Pillow does not know, as of floats in colour.
         self._image: ImageFile | None = None
-        with _explained(name):
+        with self._explained():
             if is_heic_name(name):
                 teach_pillow_heic(name)
             try:
@@ -193,24 +195,31 @@ class PictureFile:
                 if not is_tiff(stream):
                     raise
 
-    def numbers(self) -> list[int]:
+    def numbers(self) -> Sequence[int]:
         """Which pages or frames are pictures of their own, neither smaller copies nor masks of others; at least one.
 
         Where a file is cut between pages, the first that is missing is among them.
+
+        Raises:
+            DataError: there are more than `MOST_PICTURES`.
         """
-        with _explained(self._name):
+        found: Sequence[int]
+        with self._explained():
             if self._image is None:
                 with tiff_pages(self._stream, self._name) as pages:
-                    found = [number for number, page in enumerate(pages) if not page.is_reduced and not page.is_mask]
+                    found = self._pictures(not page.is_reduced and not page.is_mask for page in pages)
             elif isinstance(self._image, TiffImageFile):
-                found = list(_pages_of_tiff(self._image))
+                found = self._pictures(_pages_of_tiff(self._image))
             else:
-                found = list(range(getattr(self._image, "n_frames", 1) if self._image.format in _PAGED else 1))
+                frames = range(getattr(self._image, "n_frames", 1) if self._image.format in _PAGED else 1)
+                if len(frames) > MOST_PICTURES:
+                    raise self._too_many()
+                found = frames
         return found or [0]
 
     def picture(self, number: int) -> Pixels:
         """One of them, as `read_image` gives it. Forward in an animation is fast; back, it is decoded anew."""
-        with _explained(self._name):
+        with self._explained():
             if self._image is None or not self._turn_to(number):
                 with tiff_pages(self._stream, self._name) as pages:
                     self._check_size(pages[number].imagewidth, pages[number].imagelength)
@@ -236,19 +245,56 @@ class PictureFile:
             return False
         return True
 
+    def _pictures(self, pages: Iterable[bool]) -> list[int]:
+        """The numbers of the pages that are pictures."""
+        found = []
+        for number, is_picture in enumerate(pages):
+            if number == MOST_PICTURES:
+                raise self._too_many()
+            if is_picture:
+                found.append(number)
+        return found
+
+    def _too_many(self) -> DataError:
+        return DataError(f"{self._name} holds more than {MOST_PICTURES} pages or frames; split it")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What goes wrong in decoding becomes a `DataError` that names the file."""
+        name = self._name
+        try:
+            yield
+        except DataError:
+            raise
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            # Pillow was faster than `_check_size`
+            raise DataError(f"{name} has more than {self._limit()}") from error
+        except UnidentifiedImageError as error:
+            formats = ", ".join(_FORMATS)
+            raise DataError(f"{name} is not a picture of a known format ({formats}); remove or convert it") from error
+        except Exception as error:  # decoders meet hostile bytes with errors of any class
+            cause = str(error) or type(error).__name__
+            raise DataError(f"{name} cannot be decoded ({cause}); remove it or save it anew") from error
+
+    def _limit(self) -> str:
+        """The limit that holds, in words, and what to do."""
+        general = Image.MAX_IMAGE_PIXELS
+        if self._most is not None:  # who may not choose it is told of no option
+            most = self._most if general is None else min(self._most, general)
+            return f"the {most} pixels that are taken; make it smaller"
+        return f"the limit of {general} pixels against decompression bombs; {_ALLOW}"
+
     def _check_size(self, width: int, height: int) -> None:
-        size, limit = f"{self._name} has {width}x{height} pixels", Image.MAX_IMAGE_PIXELS
-        if self._most is not None and width * height > self._most:
-            raise DataError(f"{size}, more than the {self._most} that are taken; make it smaller")
-        if limit is not None and width * height > limit:
-            raise DataError(f"{size}, more than the limit of {limit} against decompression bombs; {_ALLOW}")
+        if any(most is not None and width * height > most for most in (self._most, Image.MAX_IMAGE_PIXELS)):
+            raise DataError(f"{self._name} has {width}x{height} pixels, more than {self._limit()}")
 
     def close(self) -> None:
         if self._image is not None:
             self._image.close()
 
 
-def _pages_of_tiff(image: TiffImageFile) -> Iterator[int]:
+def _pages_of_tiff(image: TiffImageFile) -> Iterator[bool]:
+    """Of every page, whether it is a picture of its own."""
     for number in count():
         try:
             image.seek(number)
@@ -257,10 +303,9 @@ def _pages_of_tiff(image: TiffImageFile) -> Iterator[int]:
         except SyntaxError:
             pass  # a page of a kind that Pillow does not know; its tags are there all the same
         except Exception:  # cut here: who reads this page is told why
-            yield number
+            yield True
             return
-        if not image.tag_v2.get(_SUBFILE_TYPE, 0) & _NO_PICTURE:
-            yield number
+        yield not image.tag_v2.get(_SUBFILE_TYPE, 0) & _NO_PICTURE
 
 
 def _decode(stream: IO[bytes], name: str, most_pixels: int | None = None) -> Pixels:
@@ -269,29 +314,6 @@ def _decode(stream: IO[bytes], name: str, most_pixels: int | None = None) -> Pix
         if len(numbers) > 1:
             raise DataError(f"{name} holds {len(numbers)} pages or frames, and one picture is wanted; split it")
         return file.picture(numbers[0])
-
-
-@contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """What goes wrong in decoding becomes a `DataError` that names the file."""
-    try:
-        yield
-    except DataError:
-        raise
-    except (
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:  # Pillow was faster than _check_size
-        limit = Image.MAX_IMAGE_PIXELS
-        raise DataError(
-            f"{name} has more than the limit of {limit} pixels against decompression bombs; {_ALLOW}"
-        ) from error
-    except UnidentifiedImageError as error:
-        formats = ", ".join(_FORMATS)
-        raise DataError(f"{name} is not a picture of a known format ({formats}); remove or convert it") from error
-    except Exception as error:  # decoders meet hostile bytes with errors of any class
-        cause = str(error) or type(error).__name__
-        raise DataError(f"{name} cannot be decoded ({cause}); remove it or save it anew") from error
 
 
 def _laid(decoded: Decoded, name: str) -> Pixels:

@@ -32,6 +32,7 @@ from amiss.data.labels import (
 )
 from amiss.data.layouts import IMAGE_FOLDERS, Masks, anomalous_folders, find_masks, recognise
 from amiss.data.masks import defect_pixels, looks_like_mask
+from amiss.data.pages import with_pages
 from amiss.data.video import is_video_name, with_frames
 from amiss.errors import DataError, UsageError
 
@@ -96,7 +97,7 @@ def folder_collection(path: str | os.PathLike[str], purpose: Purpose) -> Collect
     if any(is_video_name(name) for name in names):
         collection = with_frames(collection)
     if stretches is not None:
-        return with_events(collection, stretches, root, whole)
+        return with_events(with_pages(collection), stretches, root, whole)  # an animation is a video with its own lines
     return _labelled(collection, root) if purpose == "eval" else collection
 
 

@@ -14,6 +14,8 @@ from ..errors import DataError
 from .collection import Pixels
 
 _BITS_PER_SAMPLE, _ORIENTATION = 258, 274
+#: Of one pixel of a TIFF, at most: red, green, blue and alpha of 64 bits, or more channels of fewer.
+_MOST_BYTES = 32
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -86,12 +88,14 @@ def tiff_pages(stream: IO[bytes], name: str) -> Iterator[Any]:
 
 
 def tiff_page(page: Any, name: str) -> Decoded:
-    """One of them, decoded. Raises `DataError` where it is neither gray nor RGB."""
+    """One of them, decoded. Raises `DataError` where it is neither gray nor RGB, or over 32 bytes a pixel."""
     space = page.photometric.name
     if space not in ("MINISBLACK", "MINISWHITE", "RGB") or page.axes not in ("YX", "YXS", "SYX"):
         raise DataError(
             f"{name} is a TIFF of the colour space {space} and the axes {page.axes}; save it as gray or RGB"
         )
+    if page.nbytes > page.imagewidth * page.imagelength * _MOST_BYTES:  # a small file can claim any number of samples
+        raise DataError(f"{name} is a TIFF of {page.samplesperpixel} samples a pixel; save it as gray or RGB")
     pixels = page.asarray()
     if page.axes == "SYX":
         pixels = pixels.transpose(1, 2, 0)
