@@ -136,6 +136,27 @@ def test_pictures_of_two_runs_do_not_mix(option: str, run: Run, pca: Path, pictu
     assert "mine.png" in names(folder)
 
 
+def test_overwrite_spares_other_files_and_removes_nothing_for_a_run_that_is_refused(
+    run: Run, pca: Path, pictures: Path, tmp_path: Path
+) -> None:
+    folder, new = tmp_path / "out", pictures / "new"
+    run("score", pca, new, "--heatmaps", folder).well()
+    for name in ("cam1-20240131.png", "cam1-20240131.mp4"):  # eight digits, as a digest may have
+        (folder / name).touch()
+    before = names(folder)
+    (tmp_path / "t.csv.partial").write_text("of a broken run")
+    again = ("score", pca, pictures / "good" / "000.png", "--heatmaps", folder)
+    run(*again, "--out", tmp_path / "t.csv").failed(1, "12 files of an earlier run")
+    assert (tmp_path / "t.csv.partial").read_text() == "of a broken run"
+    run(*again, "--overwrite", "--out", tmp_path / "t.xlsx").failed(2, "t.xlsx")
+    run(*again, "--overwrite", "--out", tmp_path / "missing" / "t.csv").failed(1, "missing")
+    run(*again, "--overwrite", "--coco", tmp_path / "missing" / "c.json").failed(1, "missing")
+    assert names(folder) == before
+    run(*again, "--overwrite").well()
+    assert len(names(folder)) == 3
+    assert {"cam1-20240131.png", "cam1-20240131.mp4"} < set(names(folder))
+
+
 def test_two_kinds_of_pictures_of_one_run_share_a_folder(run: Run, pca: Path, pictures: Path, tmp_path: Path) -> None:
     run("score", pca, pictures / "new", "--heatmaps", tmp_path / "out", "--masks", tmp_path / "out").well()
     assert len(names(tmp_path / "out")) == 24
@@ -257,6 +278,57 @@ def test_a_table_grows_by_what_is_new(run: Run, pca: Path, pictures: Path, tmp_p
     ]
     alone = run("score", pca, days / "2.png").well().out.splitlines()[1].split(",")
     assert float(rows_of(table)[-1]["score"]) == pytest.approx(float(alone[1]), rel=1e-5)
+
+
+def test_what_could_not_be_read_is_tried_again(run: Run, pca: Path, pictures: Path, tmp_path: Path) -> None:
+    """In its place; and while it cannot be read, --strict says so on every run."""
+    days, table, whole = tmp_path / "days", tmp_path / "all.csv", tmp_path / "whole.csv"
+    days.mkdir()
+    for number in range(4):
+        shutil.copy(pictures / "new" / f"{number:03}.png", days / f"{number}.png")
+    picture = (days / "1.png").read_bytes()
+    (days / "1.png").write_bytes(picture[:40])
+    shutil.copy(days / "1.png", days / "2b.png")
+    before = time.time() - 100
+    for path in days.iterdir():
+        os.utime(path, (before, before))
+    resumed = ("score", pca, days, "--out", table, "--resume")
+    run(*resumed).well()
+    first = table.read_bytes()
+    assert run(*resumed, "--strict").code == 1
+    done = run(*resumed).well()
+    assert "0 of 2 images are amiss, 2 could not be read (3 more had been scored before)" in done.err.replace("\n", " ")
+    assert table.read_bytes() == first
+    (days / "1.png").write_bytes(picture)
+    os.utime(days / "1.png", (before, before))
+    done = run(*resumed, "--report", tmp_path / "p.html").well()
+    assert "(2 of them again, because they could not be read before)" in done.err.replace("\n", " ")
+    run("score", pca, days, "--out", whole).well()
+    assert [(row["name"], row["error"]) for row in rows_of(table)] == [
+        (row["name"], row["error"]) for row in rows_of(whole)
+    ]
+    score = [float(rows_of(path)[1]["score"]) for path in (table, whole)]
+    assert score[0] == pytest.approx(score[1], rel=1e-5)
+
+
+def test_a_table_with_errors_that_is_resumed_equals_an_unbroken_one(
+    run: Run, pca: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """To the last byte: what is tried again does not shift the batches of the others."""
+    folder, table, partial = tmp_path / "good", tmp_path / "t.csv", tmp_path / "t.csv.partial"
+    shutil.copytree(pictures / "good", folder)
+    (folder / "001b.png").touch()
+    scored = ("score", pca, *[folder] * 3, "--out", table)
+    run(*scored).well()
+    whole = table.read_bytes()
+    with broken_tables():
+        assert run(*scored).code != 0
+    lines = partial.read_bytes().splitlines(keepends=True)
+    for kept in (4, len(lines) // 2, len(lines) - 1, len(lines)):
+        table.unlink(missing_ok=True)
+        partial.write_bytes(b"".join(lines[:kept]))
+        run(*scored, "--resume").well()
+        assert table.read_bytes() == whole
 
 
 def test_a_table_does_not_grow_by_another_model_or_rate(

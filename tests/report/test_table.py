@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -352,6 +353,77 @@ def test_rows_of_files_that_were_changed_since_then_do_not_stay(tmp_path: Path) 
         os.utime(file, (later, later))
     with result_table(path, RUN, resume=True) as table:
         assert (table.done, table.changed, table.lacking(names)) == (1, 3, [1, 2, 3])
+
+
+def test_a_file_that_was_changed_while_its_run_went_on_is_scored_again(tmp_path: Path) -> None:
+    """The table, or its partial file, is written behind that moment; what counts is when the run began."""
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    for file in files:
+        file.touch()
+    for broken in (False, True):
+        path = tmp_path / f"{broken}.csv"
+        table = ResultTable(path, RUN)
+        for file in files:
+            table.write(as_record(row(str(file))))
+        during = time.time() + 0.05
+        os.utime(files[1], (during, during))
+        time.sleep(0.1)
+        if broken:
+            table.flush()
+            os.utime(table.partial, (during + 1, during + 1))
+            table.close()
+        else:
+            table.finish()
+        with result_table(path, RUN, resume=True) as table:
+            assert (table.done, table.changed, table.lacking(map(str, files))) == (1, 1, [1])
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize("finished", [True, False])
+def test_rows_with_an_error_are_tried_again_in_their_place(finished: bool, ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"t{ending}"
+    failed = [row(name, math.nan, math.nan, error="cut") for name in ("=1.png", "b.png", "b.png", "z.png")]
+    old = [row("a.png"), *failed]
+    if finished:
+        table_of(path, old)
+    else:
+        broken_after(path, old)
+    names = [each.item.name for each in old]
+    mended, new = [row(name, score) for name, score in (("=1.png", 0.5), ("b.png", 0.75))], row("new.png")
+
+    def some_mended() -> None:
+        with result_table(path, RUN, resume=True) as table:
+            assert (table.done, table.lacking([*names, "new.png"]), table.failed(names)) == (5, [5], [1, 2, 3, 4])
+            table.write(as_record(new))
+            for each in mended:
+                table.replace(as_record(each))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        some_mended()
+    with result_table(path, RUN, resume=True) as table:
+        assert (table.done, table.failed(names)) == (6, [2, 4])
+        table.replace(as_record(failed[1]))  # as bad as before
+    assert path.read_bytes() == table_of(tmp_path / f"u{ending}", [old[0], *mended, *failed[2:], new]).read_bytes()
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_a_table_of_an_earlier_version_gets_notes(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, path = ROWS[:4], tmp_path / f"t{ending}"
+    with monkeypatch.context() as patch:
+        patch.setattr("amiss.report.table.COLUMNS", COLUMNS[:-1])
+        with result_table(path, RUN, further=["time"]) as table:
+            for each in rows:
+                record = as_record(each)
+                del record["note"]
+                table.write({**record, "time": 0.5})
+    assert b"note" not in path.read_bytes()
+    with result_table(path, RUN, resume=True, further=["time"]) as table:
+        table.write({**as_record(ROWS[4]), "time": 0.5})
+    with result_table(tmp_path / f"u{ending}", RUN, further=["time"]) as table:
+        for each in ROWS:
+            table.write({**as_record(each), "time": 0.5})
+    assert path.read_bytes() == (tmp_path / f"u{ending}").read_bytes()
 
 
 @pytest.mark.parametrize("content", [b"name,score\na,1\n", b"no table", b"\xff\xfe", b"name\n", b"PAR1", b"{}\n"])

@@ -121,7 +121,9 @@ def _lines(folder: Path | None, overwrite: bool) -> Iterator[TextIO]:
     path = folder / _RECORDS
     partial = folder / f"{_RECORDS}.partial"
     try:
-        with environment.outputs.pictures_folder(folder, overwrite=overwrite, others=(path.name, partial.name)):
+        with environment.outputs.run_folder(folder, overwrite=overwrite, is_ours=_is_ours) as earlier:
+            for each in earlier:
+                each.unlink()
             with partial.open("w", encoding="utf-8") as file:
                 yield file
             partial.replace(path)
@@ -129,6 +131,10 @@ def _lines(folder: Path | None, overwrite: bool) -> Iterator[TextIO]:
         if isinstance(error, AmissError):  # says it better
             raise
         raise WriteError(f"{path} cannot be written: {error.strerror}; make room, or give another --out") from error
+
+
+def _is_ours(name: str) -> bool:
+    return name in (_RECORDS, f"{_RECORDS}.partial") or environment.files.is_picture_name(name)
 
 
 def _record(found: Explained) -> dict[str, Any]:

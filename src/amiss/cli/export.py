@@ -50,6 +50,9 @@ def export(
         list[str] | None,
         typer.Option(help="Normal images not learnt from, which set the threshold of --int8.", show_default=False),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier export, and README.md, in the folder.")
+    ] = False,
     false_alarm_rate: FalseAlarmRate = None,
     max_pixels: MaxPixels = MOST_PIXELS,
     json_: Json = False,
@@ -60,7 +63,7 @@ def export(
         )
     model = load_model(path, "onnxruntime", false_alarm_rate)
     with progress_bar() as progress:
-        exported = service.exporting.export_model(model, out, to, images or None, progress)
+        exported = service.exporting.export_model(model, out, to, images or None, progress, overwrite)
     people, cost = console(json_), exported.cost
     people.print(f"Wrote [bold]{'[/], [bold]'.join(plain(file) for file in exported.files)}[/]")
     if cost is not None:

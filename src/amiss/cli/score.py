@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -48,7 +49,7 @@ Streams: memory does not grow with the number of images. An unreadable file beco
 Methods with a map also find regions, where an image is amiss: as lists in the rows, as a COCO file, as masks.
 
 --resume goes on with a run that was broken off, or adds to a finished table: rows of files that it has stay, those of
-new files are appended, and files that were changed since then are scored again.
+new files are appended, and files that were changed since then, or could not be read, are scored again.
 
 \b
 Examples:
@@ -118,7 +119,9 @@ def score(
     with ExitStack() as stack:
         progress = stack.enter_context(progress_bar())
         folders = {"--heatmaps": heatmaps, "--masks": masks, "--film": film}
-        _hold(stack, {option: folder for option, folder in folders.items() if folder}, overwrite, resume)
+        films = service.watching.Films(model, film) if film else None
+        named = {option: folder for option, folder in folders.items() if folder}
+        earlier = _hold(stack, named, overwrite, resume)
         collector = None
         if report is not None:
             collector = reporting.collect.ReportCollector(model, f"Scores of {path.name}", explainer, progress)
@@ -133,20 +136,23 @@ def score(
         if out is not None:
             written = reporting.table.result_table(out, run, resume, regions, further, model.decision)
             table = stack.enter_context(written)
+        for each in earlier:  # now that nothing else forbids the run
+            each.unlink()
         write = table.write if table else stack.enter_context(_Printer(json_, further))
         new: Sequence[int] = range(len(collection))
+        again: Sequence[int] = ()
         if table is not None and table.done:
             new = table.lacking(item.name for item in collection)
+            again = table.failed(item.name for item in collection)
             if collector is not None:
-                _tell_earlier_rows(table, collection, set(new), collector)
-        fed = _fed(new, len(collection), model.clip_length, model.batch_size)
-        films = stack.enter_context(service.watching.Films(model, film)) if film else None
+                _tell_earlier_rows(table, collection, {*new, *again}, collector)
+        if films is not None:
+            stack.enter_context(films)
         # a frame of a video is found again only by a jump, so its picture comes along where it is shown
         picture = reporting.film.LONGEST if films or (heatmaps is not None and collection.begins_with_video) else None
-        wanted = set(new) if fed != new else fed
-        for index, row in zip(fed, model.rows((collection[index] for index in fed), picture=picture), strict=True):
-            if index not in wanted:
-                continue
+        # two streams, so that the new ones come in the same batches whatever is tried again
+        rows = (_scored(model, collection, some, picture) for some in (new, again))
+        for row in itertools.chain.from_iterable(rows):
             record = reporting.table.as_record(row)
             if "time" in further:
                 record["time"] = None if row.item.time is None else round(row.item.time, 3)
@@ -155,41 +161,60 @@ def score(
             if where is not None:
                 found = where.add(row)
                 record |= {"regions": found} if regions else {}
-            write(record)
+            if table is not None and counts.total >= len(new):  # the second stream
+                table.replace(record)
+            else:
+                write(record)
             counts.add(row)
             unlike.add(row)
             if collector is not None:
                 collector.add(replace(row, picture=None))
             if films is not None:
                 films.add(row)
-            progress("score", counts.total, len(new), "")
+            progress("score", counts.total, len(new) + len(again), "")
             if table is not None and counts.total % 256 == 0:
                 table.flush()
         page = collector.write(report) if collector is not None and report is not None else None
     for note in (*collection.notes, *unlike.sentences()):
         console(True).print(f"[yellow]note[/]  {plain(note)}")
-    _summary(counts, table, model, out, json_, what)
+    _summary(counts, table, len(again), model, out, json_, what)
     if films is not None:
         console(True).print(f"{films.count} film{'s' * (films.count != 1)} in {plain(film)}")
     if where is not None:
         console(True).print(f"{where.count} region{'s' * (where.count != 1)} in {where.images} {what}")
     if page is not None:
         console(True).print(f"Report: {plain(page)}")
-    if counts.errors and (strict or counts.errors == counts.total):
+    some_could = table is not None and table.done > len(again) == counts.total  # earlier, and nothing was new
+    if counts.errors and (strict or (counts.errors == counts.total and not some_could)):
         raise typer.Exit(1)
 
 
-def _hold(stack: ExitStack, folders: dict[str, Path], overwrite: bool, add: bool) -> None:
-    """The folders of pictures are this run's until the stack is left; two options may name one."""
+def _hold(stack: ExitStack, folders: dict[str, Path], overwrite: bool, add: bool) -> list[Path]:
+    """The folders of pictures are this run's until the stack is left; two options may name one.
+
+    Returns the files of earlier runs, to be removed.
+    """
     held: list[Path] = []
+    earlier: list[Path] = []
     for option, folder in folders.items():
         if not any(folder.exists() and each.samefile(folder) for each in held):
-            stack.enter_context(environment.outputs.pictures_folder(folder, option, overwrite=overwrite, add=add))
+            taken = environment.outputs.run_folder(folder, option, overwrite=overwrite, add=add)
+            earlier += stack.enter_context(taken)
             held.append(folder)
+    return earlier
 
 
 def _has_times(collection: Collection) -> bool:
     return collection.begins_with_video and any(item.time is not None for item in collection)
+
+
+def _scored(model: FittedModel, collection: Collection, wanted: Sequence[int], picture: int | None) -> Iterator[Row]:
+    """The rows of the images at these positions."""
+    fed = _fed(wanted, len(collection), model.clip_length, model.batch_size)
+    new = set() if fed is wanted else set(wanted)
+    for index, row in zip(fed, model.rows((collection[index] for index in fed), picture=picture), strict=True):
+        if fed is wanted or index in new:
+            yield row
 
 
 def _fed(new: Sequence[int], count: int, clip_length: int, together: int) -> Sequence[int]:
@@ -301,13 +326,16 @@ def _write_heatmap(model: FittedModel, row: Row, folder: Path) -> str:
 
 
 def _summary(
-    counts: _Counts, table: ResultTable | None, model: FittedModel, out: Path | None, json_: bool, what: str
+    counts: _Counts, table: ResultTable | None, again: int, model: FittedModel, out: Path | None, json_: bool, what: str
 ) -> None:
     people = console(json_mode=True)
     unreadable = f", {counts.errors} could not be read" if counts.errors else ""
-    resumed = f" ({table.done} more had been scored before)" if table is not None and table.done else ""
+    kept = 0 if table is None else table.done - again
+    resumed = f" ({kept} more had been scored before)" if kept else ""
     if table is not None and table.changed:
         resumed += f" ({table.changed} of them again, because their files were changed)"
+    if again:
+        resumed += f" ({again} of them again, because they could not be read before)"
     people.print(
         f"[bold]{counts.anomalous} of {counts.total} {what} are amiss[/]{unreadable}{resumed}. "
         f"{plain(model.decision.explain())}"

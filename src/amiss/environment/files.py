@@ -79,23 +79,24 @@ def write_text(path: Path, text: str) -> None:
 
 def picture_name(name: str, ending: str = "png") -> str:
     """A file name for the picture of an image, or the film of a video: the end of its path for people, and a digest of
-    all of it, because two may end alike.
+    all of it, because two may end alike. The word `amiss` in it tells it from people's own names: eight digits behind a
+    dash may be a date.
 
     >>> picture_name("parts/new/7.png")
-    'parts_new_7.png-0222977a.png'
+    'parts_new_7.png-0222977a.amiss.png'
     """
     readable = re.sub(r"[^\w.-]+", "_", name)[-_LONGEST_NAME:].strip("_.")
     unique = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    return f"{readable}-{unique}.{ending}"
+    return f"{readable}-{unique}.amiss.{ending}"
 
 
 def is_picture_name(name: str) -> bool:
     """Whether a file has a name that `picture_name` gives, or had one while it was written.
 
-    >>> is_picture_name("parts_new_7.png-0222977a.mask.png"), is_picture_name("7.png")
+    >>> is_picture_name("parts_new_7.png-0222977a.amiss.mask.png"), is_picture_name("camera-20240131.png")
     (True, False)
     """
-    return re.search(r"-[0-9a-f]{8}\.(png|mask\.png|mp4|mp4\.partial)$", name) is not None
+    return re.search(r"-[0-9a-f]{8}\.amiss\.(png|mask\.png|mp4|mp4\.partial)$", name) is not None
 
 
 def _cannot(path: Path, error: OSError) -> WriteError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -70,17 +70,25 @@ def _process(place: Path) -> str:
 
 
 @contextlib.contextmanager
-def pictures_folder(
-    path: Path, option: str = "--out", *, overwrite: bool = False, add: bool = False, others: Sequence[str] = ()
-) -> Iterator[None]:
-    """The folder, made where it is missing, for the pictures or films of this run alone: see `picture_name`.
+def run_folder(
+    path: Path,
+    option: str = "--out",
+    *,
+    overwrite: bool = False,
+    add: bool = False,
+    is_ours: Callable[[str], bool] = is_picture_name,
+) -> Iterator[list[Path]]:
+    """The folder, made where it is missing, for what this run alone writes.
 
     Args:
         path: the folder.
         option: of the command line, that named it.
-        overwrite: remove what an earlier run left.
+        overwrite: what an earlier run left may be removed.
         add: leave it, and add to it.
-        others: names of other files that a run leaves.
+        is_ours: whether a run gives a file that name.
+
+    Yields:
+        What an earlier run left and is to be removed, sorted: for the block to do, once nothing else forbids the run.
 
     Raises:
         WriteError: it holds what an earlier run left, and neither was asked for; somebody else is writing to it; or it
@@ -88,14 +96,10 @@ def pictures_folder(
     """
     make_folder(path)
     with only_writer(path, option):
-        earlier = (
-            [] if add else sorted(each for each in path.iterdir() if is_picture_name(each.name) or each.name in others)
-        )
+        earlier = [] if add else sorted(each for each in path.iterdir() if is_ours(each.name))
         if earlier and not overwrite:
             raise WriteError(
-                f"{path} holds {len(earlier)} files of an earlier run, such as {earlier[0].name}; "
+                f"{path} holds {len(earlier)} files of an earlier run, or named so, such as {earlier[0].name}; "
                 f"give another {option}, or --overwrite to remove them"
             )
-        for each in earlier:
-            each.unlink()
-        yield
+        yield earlier

@@ -11,9 +11,11 @@ import io
 import itertools
 import json
 import math
+import os
 import re
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -34,6 +36,8 @@ COLUMNS = ("name", "score", "p_value", "is_anomaly", "error", "note")
 FURTHER = ("time", "map")
 FORMATS = (".csv", ".jsonl", ".parquet")
 _ROWS_AT_ONCE = 10_000
+#: In a partial file: when the run began, in seconds since 1970, and a row that replaces one with an error.
+_BEGUN, _AGAIN = "begun", "again"
 #: What makes a spreadsheet run a cell.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 #: What a csv cell holds, if not text.
@@ -93,7 +97,9 @@ class ResultTable:
 
     Rows go to `NAME.partial` (one JSON record a line, whatever the format), which becomes the table when all are there;
     a run that broke leaves it. `resume` keeps the rows of what is there: of the partial file, or else of the finished
-    table. Not those of files that were changed after them: they belong to pictures that are no more.
+    table. Not those of files that were changed since the run that wrote them began: they belong to pictures that are no
+    more. So that this is known later, a finished table bears the time when its run began as that of its last change.
+    Rows with an error can be replaced where they stand.
 
     Args:
         path: of the table; its ending chooses the format.
@@ -140,6 +146,7 @@ class ResultTable:
         self._decision = decision
         self.done = self.changed = 0
         self._names: Counter[str] = Counter()
+        self._failed: Counter[str] = Counter()
         with ExitStack() as stack:
             stack.enter_context(only_writer(path))
             try:
@@ -155,14 +162,15 @@ class ResultTable:
 
     def _begin(self, resume: bool) -> None:
         """Leave a partial file of the run's first line and the rows that are kept."""
+        self._begun = time.time()  # before any file is looked at: what changes behind it is scored again some day
         if resume and self.partial.exists():
-            rows, since = self._broken_off(), self.partial.stat().st_mtime
+            rows, since = self._in_place(self._broken_off), self._partial_begun()
         elif resume and self.path.exists():
             rows, since = self._decided(self._finished()), self.path.stat().st_mtime
         else:
             rows, since = iter(()), 0.0
         with atomic_write(self.partial) as file:
-            file.write(json.dumps(self._run).encode() + b"\n")
+            file.write(json.dumps({**self._run, _BEGUN: self._begun}).encode() + b"\n")
             for record in rows:
                 if _modified(record["name"]) > since:
                     self.changed += 1
@@ -170,30 +178,55 @@ class ResultTable:
                 file.write(json.dumps(record).encode() + b"\n")
                 self.done += 1
                 self._names[self.kept_name(record["name"])] += 1
+                if record["error"] is not None:
+                    self._failed[self.kept_name(record["name"])] += 1
+
+    def _partial_begun(self) -> float:
+        """When the broken run began, in seconds since 1970; of an earlier version's, when it wrote last."""
+        with self.partial.open("rb") as file:
+            header = _parsed(file.readline())
+        begun = header.get(_BEGUN) if isinstance(header, dict) else None
+        return begun if isinstance(begun, float) else self.partial.stat().st_mtime
+
+    def _in_place(self, read: Callable[[], Iterator[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+        """Rows as the table has them: those of a second try stand where the rows with an error stood."""
+        later: dict[str, list[dict[str, Any]]] = {}
+        for line in read():
+            if _AGAIN in line:
+                later.setdefault(self.kept_name(line[_AGAIN]["name"]), []).append(line[_AGAIN])
+        for line in read():
+            if _AGAIN not in line:
+                tried = line["error"] is not None and later.get(self.kept_name(line["name"]))
+                yield tried.pop(0) if tried else line
 
     def _broken_off(self) -> Iterator[dict[str, Any]]:
-        """The rows of a broken run, up to the first that is cut or damaged."""
+        """The lines of a broken run behind its head, up to the first that is cut or damaged."""
         with self.partial.open("rb") as file:
             header = file.readline()
             earlier = _parsed(header) if header.endswith(b"\n") else None
             told, run = earlier if isinstance(earlier, dict) else {}, json.loads(json.dumps(self._run))
+            told.pop(_BEGUN, None)
             if earlier != run:
                 changed = ", ".join(name for name in {**told, **run} if told.get(name) != run.get(name))
                 raise DataError(
                     f"{self.partial} was left by a run that differs in its {changed}; delete it or repeat that run"
                 )
             for line in file:
-                record = _parsed(line)
+                found = _parsed(line)
+                record = found.get(_AGAIN, found) if isinstance(found, dict) else None
                 if not line.endswith(b"\n") or not isinstance(record, dict) or set(record) != self._keys:
                     return  # what comes behind is scored again
-                yield record
+                yield found
 
     def _finished(self) -> Iterator[dict[str, Any]]:
-        """The rows of the finished table."""
+        """The rows of the finished table; one of an earlier version has no notes."""
         other = f"{self.path} is no table with the columns {', '.join(self.columns)}; give another --out"
         read = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}[self._format]
         try:
             for record in read(self.path, self.columns):
+                if "note" not in record:  # it goes where others have it
+                    later = {key: record.pop(key) for key in [*record] if key not in COLUMNS}
+                    record |= {"note": None} | later
                 if set(record) != self._keys:
                     raise DataError(other)
                 yield record
@@ -218,13 +251,12 @@ class ResultTable:
     def lacking(self, names: Iterable[str]) -> list[int]:
         """Positions of the names that have no row yet; of a name that stands there twice, two rows are wanted."""
         left = self._names.copy()
-        positions = []
-        for position, name in enumerate(map(self.kept_name, names)):
-            if left[name]:
-                left[name] -= 1
-            else:
-                positions.append(position)
-        return positions
+        return [position for position, name in enumerate(map(self.kept_name, names)) if not _taken(left, name)]
+
+    def failed(self, names: Iterable[str]) -> list[int]:
+        """Positions of the names whose kept row has an error, each to be scored again: see `replace`."""
+        left = self._failed.copy()
+        return [position for position, name in enumerate(map(self.kept_name, names)) if _taken(left, name)]
 
     def kept_name(self, name: str) -> str:
         """What a name is in a table of this format."""
@@ -236,8 +268,15 @@ class ResultTable:
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one row."""
+        self._write_line(record)
+
+    def replace(self, record: dict[str, Any]) -> None:
+        """Put a row in the place of one of its name that has an error."""
+        self._write_line({_AGAIN: record})
+
+    def _write_line(self, line: dict[str, Any]) -> None:
         try:
-            self._file.write(json.dumps(record) + "\n")
+            self._file.write(json.dumps(line) + "\n")
         except OSError as error:
             raise self._full(error) from error
 
@@ -254,6 +293,9 @@ class ResultTable:
     def rows(self) -> Iterator[dict[str, Any]]:
         """All rows written so far, from the file."""
         self.flush()
+        return self._in_place(self._lines)
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
         with self.partial.open(encoding="utf-8") as file:
             next(file)
             for line in file:
@@ -271,6 +313,7 @@ class ResultTable:
                 for record in self.rows():
                     text.write(csv_line(record, self.columns) if self._format == ".csv" else json.dumps(record) + "\n")
                 text.detach()
+        os.utime(self.path, (self._begun, self._begun))
         self._file.close()
         self.partial.unlink()
         self.close()
@@ -279,6 +322,14 @@ class ResultTable:
         """Stop without finishing; what was written stays for `resume`."""
         with suppress(OSError):  # of a full disk, which write or flush have told
             self._held.close()
+
+
+def _taken(left: Counter[str], name: str) -> bool:
+    """Take one of that name; is there one?"""
+    if not left[name]:
+        return False
+    left[name] -= 1
+    return True
 
 
 def _modified(name: str) -> float:
@@ -318,7 +369,7 @@ def result_table(
 
 
 def _check_columns(found: Sequence[str] | None, columns: Sequence[str]) -> None:
-    if list(found or ()) != list(columns):
+    if list(found or ()) not in (list(columns), [column for column in columns if column != "note"]):
         raise ValueError(f"the columns are {found}")
 
 

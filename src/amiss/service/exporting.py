@@ -18,7 +18,7 @@ from ..data import Images, open_images
 from ..data.preprocessing import to_float
 from ..data.stack import Stack, load_stack
 from ..environment import files, versions
-from ..environment.outputs import only_writer
+from ..environment.outputs import run_folder
 from ..errors import AmissError, DataError, UsageError
 from ..fitting.fit import part_of, with_groups
 from ..lazy import torch
@@ -28,6 +28,8 @@ from ..progress import Progress, silent
 
 #: What a model can become.
 FORMS = ("onnx", "openvino")
+#: Names of the files, whatever the form: two forms must not mix in one folder.
+_NAMES = ("model.onnx", "model.xml", "model.bin", "README.md")
 #: Images that it takes at least to say what 8 bits cost.
 _FEWEST = 20
 #: 8 bits are refused where the AUROC falls by more, or where p-values of normal images move by more on average; those
@@ -91,6 +93,7 @@ def export_model(
     to: str = "onnx",
     int8_images: Images | None = None,
     progress: Progress = silent,
+    overwrite: bool = False,
 ) -> Exported:
     """Write a model as one graph from pixels of any size to score, p-value, decision and map, and a page beside it.
 
@@ -104,12 +107,14 @@ def export_model(
         int8_images: compute in 8 bits, and set the threshold by these normal images. Of those that the model has
             learnt from, known by their pixels, no use is made.
         progress: told what is done of how much.
+        overwrite: replace what of that lies in the folder, in either form.
 
     Raises:
         UsageError: there is no such form, or 8 bits make no sense for the model, or stray too far.
         DataError: too few images that the model has not learnt from.
         MissingExtraError: the extra `export`, or `openvino`, or for 8 bits `train`, is not installed.
-        WriteError: the folder cannot be written, or somebody else is writing to it.
+        WriteError: the folder cannot be written, somebody else is writing to it, or it holds a file of one of these
+            names, and `overwrite` was not asked for.
     """
     if to not in FORMS:
         raise UsageError(f"there is no form {to!r} to export to; there are: {', '.join(FORMS)}")
@@ -117,21 +122,28 @@ def export_model(
     if to == "openvino":
         versions.require("openvino", "exporting to OpenVINO", "openvino")
     folder = Path(folder)
-    files.make_folder(folder)
-    model, cost = model.on("onnxruntime"), None
-    if int8_images is not None:
-        model, cost = in_eight_bits(model, int8_images, progress)
-    facts = _facts(model, cost)
+    with run_folder(folder, overwrite=overwrite, is_ours=_NAMES.__contains__) as earlier:
+        model, cost = model.on("onnxruntime"), None
+        if int8_images is not None:
+            model, cost = in_eight_bits(model, int8_images, progress)
+        facts = _facts(model, cost)
+        parts = _parts(model, to, facts)
+        for name, content in parts.items():
+            with files.atomic_write(folder / name) as file:
+                file.write(content)
+        for each in earlier:
+            if each.name not in parts:  # of another form
+                each.unlink()
+    return Exported(model, [folder / name for name in parts], cost)
+
+
+def _parts(model: FittedModel, to: str, facts: dict[str, str]) -> dict[str, bytes]:
+    """Contents of the files, by name: the graph, checked, and its page."""
     assert model.graph is not None  # it runs on ONNX Runtime
     graph = export.whole_graph.whole_graph(model.graph, model.preprocessing, model.decision, model.clip_length, facts)
     _check(model, graph)
     parts = export.openvino_files.openvino_files(graph) if to == "openvino" else {"model.onnx": graph}
-    parts["README.md"] = _page(model, to, next(iter(parts)), facts).encode()
-    with only_writer(folder):  # two graphs must not share one page
-        for name, content in parts.items():
-            with files.atomic_write(folder / name) as file:
-                file.write(content)
-    return Exported(model, [folder / name for name in parts], cost)
+    return {**parts, "README.md": _page(model, to, next(iter(parts)), facts).encode()}
 
 
 def in_eight_bits(model: FittedModel, images: Images, progress: Progress = silent) -> tuple[FittedModel, EightBitCost]:
