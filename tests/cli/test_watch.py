@@ -63,6 +63,19 @@ def test_watch_tells_events_as_json_lines(hall: Path, model: Path, tmp_path: Pat
     assert (tmp_path / "out" / records[1]["clip"]).is_file()
 
 
+def test_watch_tells_of_frames_unlike_those_learnt_from(hall: Path, model: Path, tmp_path: Path, run: Run) -> None:
+    dark = crossing(1, 60, seed=9)
+    dark[40:] //= 8
+    write_video(tmp_path / "dark.mp4", dark)
+    result = run("watch", str(model), str(tmp_path / "dark.mp4"), "--json").well()
+    told = json.loads(result.out.splitlines()[-1])
+    assert told["unlike"] >= 20
+    assert f"{told['unlike']} frames look unlike those learnt from; the first, " in result.err
+    usual = run("watch", str(model), str(hall / "normal" / "0.mp4"), "--json").well()
+    assert json.loads(usual.out.splitlines()[-1])["unlike"] == 0
+    assert "unlike" not in usual.err
+
+
 def test_events_begin_by_the_rate_that_is_given(
     hall: Path, model: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,5 +199,6 @@ def test_a_camera_is_watched_until_a_signal_and_the_open_event_is_told(
     records = [json.loads(line) for line in result.out.splitlines()]
     assert [record["event"] for record in records] == ["start", "end", "stopped"]
     assert records[-1]["frames"] == 95
+    assert records[-1]["unlike"] == 0
     assert [path.name[-14:] for path in (tmp_path / "out").glob("*.mp4*")] == ["event-0001.mp4"]
     assert signal.getsignal(signal.SIGTERM) == before

@@ -47,6 +47,13 @@ def test_a_camera_that_goes_away_and_comes_back() -> None:
     assert source.reconnections >= 1
 
 
+def test_no_frame_is_named_by_a_password() -> None:
+    source = LiveSource("rtsp://user:se@cret@10.0.0.7/door", lambda address: iter([picture(0)]))
+    item = next(iter(source))
+    source.stop()
+    assert item.name == "rtsp://10.0.0.7/door[0]"
+
+
 def test_frames_are_dropped_rather_than_late() -> None:
     go = threading.Event()
 

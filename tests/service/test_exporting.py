@@ -15,12 +15,14 @@ import pytest
 from PIL import Image
 
 import amiss
+from amiss.data.stack import digest
 from amiss.engines import allowed_difference
 from amiss.errors import AmissError, DataError, UsageError
 from amiss.model import FittedModel
 from amiss.service import exporting
 from amiss.service.exporting import EightBitCost, export_model
 from amiss.testing import fitted, task
+from amiss.testing.common import moving_task
 
 #: Hides every package but those that the page names, and what these need.
 _ALONE = """
@@ -109,8 +111,6 @@ def test_a_page_for_clips_speaks_of_frames(tmp_path: Path) -> None:
 
 
 def fitted_frames() -> np.ndarray:
-    from amiss.testing.common import moving_task
-
     return moving_task().unseen[-8:]
 
 
@@ -166,8 +166,6 @@ def test_8_bits_refuse_images_that_were_learnt_from(model: FittedModel, tmp_path
 
 
 def amiss_digest(image: np.ndarray) -> str:
-    from amiss.data.stack import digest
-
     return digest(image[None])
 
 

@@ -177,6 +177,17 @@ def test_unreadable_frames_are_counted_and_nothing_is_lost(model: FittedModel, t
     assert records[0]["event"] == "start"
 
 
+def test_frames_unlike_those_learnt_from_are_counted(model: FittedModel) -> None:
+    frames = crossing(1, 60, seed=1)
+    frames[40:] //= 8
+    watcher = Watcher(model)
+    watched(watcher, open_images(frames))
+    notes = model.score(frames).notes
+    assert notes[:40] == [None] * 40
+    assert watcher.unlike.count == sum(note is not None for note in notes) >= 20
+    assert f"[40]: {notes[40]}" in watcher.unlike.sentences()[0]
+
+
 def test_memory_does_not_grow_with_the_video(model: FittedModel, tmp_path: Path) -> None:
     """Looped: what the watcher holds after 4,000 frames is what it holds after 400."""
     import tracemalloc

@@ -44,10 +44,10 @@ def serve(
         str | None, typer.Option(help="That requests must bear.", envvar="AMISS_TOKEN", show_default=False)
     ] = None,
     megabytes: Annotated[int, typer.Option(help="Of one request, at most.", min=1)] = 64,
-    megapixels: Annotated[float, typer.Option(help="Of one image, at most.", min=0.001)] = 64,
+    megapixels: Annotated[float, typer.Option(help="Of one image, at most.", min=0.001, max=1_000_000)] = 64,
     files: Annotated[int, typer.Option(help="In one request, at most.", min=1)] = 64,
     waiting: Annotated[int, typer.Option(help="Images that may wait, over all requests.", min=1)] = 256,
-    seconds: Annotated[float, typer.Option(help="That a request may take.", min=0.1)] = 60,
+    seconds: Annotated[float, typer.Option(help="That a request may take.", min=0.1, max=86_400)] = 60,
     engine: Annotated[
         str, typer.Option(help="onnxruntime, which needs no torch, or: auto, torch, torch-bfloat16.")
     ] = "onnxruntime",

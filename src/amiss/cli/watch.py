@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +33,7 @@ from .console import (
 
 if TYPE_CHECKING:
     from ..data.live import LiveSource
+    from ..service.watching import Watcher
 
 ORDER = 6
 _HELP = """Watch a video or a camera: tell when something is amiss, and keep a film of it.
@@ -81,12 +82,14 @@ def watch(
     if data.live.is_live(source):
         live = data.live.LiveSource(source, told=lambda what, why: say({"event": what, "why": why}), patience=10)
         watcher = service.watching.Watcher(model, out, command, rate, live=True)
-        status = _Status(live)
+        status = _Status(live, watcher)
         records = watcher.watch(live, 1, lambda row, smoothed: status.frame(say))
         with _stopping(live.stop), contextlib.closing(records):
             for record in records:
                 say(record)
-        say({"event": "stopped", "frames": watcher.frames, "dropped": live.dropped, "events": watcher.count})
+        _tell(watcher.unlike.sentences())
+        figures = {"frames": watcher.frames, "dropped": live.dropped, "unlike": watcher.unlike.count}
+        say({"event": "stopped", **figures, "events": watcher.count})
         return
     collection = data.open_images(source, "score")
     rate = service.watching.rate_of(collection[:2], rate)
@@ -102,13 +105,18 @@ def watch(
         with contextlib.closing(watcher.watch(collection, each=each)) as records:
             for record in records:
                 say(record)
-    for note in collection.notes:
-        console(True).print(f"[yellow]note[/]  {plain(note)}")
-    say({"event": "stopped", "frames": watcher.frames, "unreadable": watcher.unreadable, "events": watcher.count})
+    _tell((*collection.notes, *watcher.unlike.sentences()))
+    figures = {"frames": watcher.frames, "unreadable": watcher.unreadable, "unlike": watcher.unlike.count}
+    say({"event": "stopped", **figures, "events": watcher.count})
     if not watcher.frames:
         raise DataError(f"no frame of {source} could be read; check that a player shows it")
     if strict and watcher.unreadable:
         raise typer.Exit(1)
+
+
+def _tell(notes: Iterable[str]) -> None:
+    for note in notes:
+        console(True).print(f"[yellow]note[/]  {plain(note)}")
 
 
 @contextlib.contextmanager
@@ -135,15 +143,16 @@ def _stopping(stop: Callable[[], None]) -> Iterator[None]:
 class _Status:
     """Says once a minute how a camera is doing."""
 
-    def __init__(self, live: LiveSource) -> None:
-        self._live, self._frames, self._since = live, 0, time.monotonic()
+    def __init__(self, live: LiveSource, watcher: Watcher) -> None:
+        self._live, self._watcher, self._frames, self._since = live, watcher, 0, time.monotonic()
 
     def frame(self, say: _Printer) -> None:
         self._frames += 1
         now = time.monotonic()
         if now - self._since >= _STATUS_EVERY:
-            figures = {"frames_per_second": round(self._frames / (now - self._since), 1)}
-            say({"event": "status", **figures, "dropped": self._live.dropped, "reconnected": self._live.reconnections})
+            figures: dict[str, float] = {"frames_per_second": round(self._frames / (now - self._since), 1)}
+            figures |= {"dropped": self._live.dropped, "reconnected": self._live.reconnections}
+            say({"event": "status", **figures, "unlike": self._watcher.unlike.count})
             self._frames, self._since = 0, now
 
 

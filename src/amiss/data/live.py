@@ -92,7 +92,7 @@ class LiveSource:
     def __iter__(self) -> Iterator[Item]:
         reader = threading.Thread(target=self._read, name="amiss-camera", daemon=True)
         reader.start()
-        number = 0
+        number, shown = 0, re.sub(r"//[^/]*@", "//", self.address)  # names are told, passwords are not
         try:
             while True:
                 with self._changed:
@@ -105,7 +105,7 @@ class LiveSource:
                         raise self._over
                     connection, piece, when, pixels = self._waiting.popleft()
                 yield Item(
-                    f"{self.address}[{number}]",
+                    f"{shown}[{number}]",
                     lambda pixels=pixels: pixels,  # type: ignore[misc]  # bound to this frame
                     group=f"{self.address}, connection {connection}",
                     video=f"{self.address} #{piece}",

@@ -5,10 +5,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..data import Images, Item, open_images
 from ..data.collection import Pixels
@@ -72,7 +70,7 @@ def explain_collection(
         if prepared.image is None:
             yield Explained(prepared.item, None, error=prepared.error)
         else:
-            yield Explained(prepared.item, _explanation(model, explainer, prepared, prepared.image), prepared.picture)
+            yield Explained(prepared.item, explain_prepared(model, explainer, prepared), prepared.picture)
         progress("explain", done, total, "")
 
 
@@ -91,14 +89,25 @@ def explain_one(model: Explainable, x: Images, explainer: Explainer) -> Explanat
     for last in model.inputs(collection):
         if last.image is None:
             raise DataError(str(last.error))
-    if last is None or last.image is None:
+    if last is None:
         raise DataError(f"{collection.title} holds no image to explain")
-    return _explanation(model, explainer, last, last.image)
+    return explain_prepared(model, explainer, last)
 
 
-def _explanation(model: Explainable, explainer: Explainer, prepared: Prepared, image: NDArray[Any]) -> Explanation:
-    """Its notes tell in what the picture looks unlike those learnt from, too."""
-    explanation = explainer.explain(model, to_float(image), prepared.item.name)
+def explain_prepared(model: Explainable, explainer: Explainer, prepared: Prepared) -> Explanation:
+    """Explain an image that has been prepared; the notes tell in what it looks unlike those learnt from, too.
+
+    Args:
+        model: fitted; its preprocessing has prepared the image.
+        explainer: one that suits the model, see `Explainer.check`.
+        prepared: an image, or a clip where the method sees clips.
+
+    Raises:
+        DataError: the image could not be read.
+    """
+    if prepared.image is None:
+        raise DataError(str(prepared.error))
+    explanation = explainer.explain(model, to_float(prepared.image), prepared.item.name)
     unlike = model.usual and prepared.appearance and model.usual.note(prepared.appearance)
     return replace(explanation, notes=[*explanation.notes, unlike]) if unlike else explanation
 

@@ -32,6 +32,11 @@ class UnlikeImages:
             self._flagged += row.is_anomaly
             self._both += row.is_anomaly and row.note is not None
 
+    @property
+    def count(self) -> int:
+        """Images with a note so far."""
+        return self._unlike
+
     def sentences(self) -> list[str]:
         """What a reader of the decisions must know; none where the images look as usual, and few are flagged."""
         return [said for said in (self.looks(), self.flags()) if said]

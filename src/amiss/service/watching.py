@@ -30,6 +30,7 @@ from ..events import Event, Events
 from ..model import FittedModel, Row
 from ..report.film import LONGEST, Film, marked
 from ..report.heatmap import overlay, shrunk
+from ..report.unlike import UnlikeImages
 
 #: Seconds of a clip before its event begins, and at most in all.
 _BEFORE, _LONGEST = 2.0, 60.0
@@ -76,6 +77,8 @@ class Watcher:
         self._begin(None)
         #: Frames that were scored, frames or files that could not be read, and events so far.
         self.frames = self.unreadable = self.count = 0
+        #: Frames that look unlike those learnt from.
+        self.unlike = UnlikeImages("frame")
         if folder is not None:
             make_folder(folder)
 
@@ -118,6 +121,7 @@ class Watcher:
                 if each is not None:
                     each(row, self._events.smoothed)
                 yield from self._told(row, ended)
+                self.unlike.add(row)
                 self.frames += 1
                 self._frame += 1
         except DataError:  # the source gave up; what it has shown until then counts

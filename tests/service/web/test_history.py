@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import io
+import math
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from amiss.errors import ServiceError
+from amiss.errors import ServiceError, UsageError
 from amiss.service.web.history import Base, Entry, Filter, History, utc_now
 
 Png = Callable[[np.ndarray], bytes]
@@ -41,6 +42,22 @@ def entry(name: str = "a.png", thumbnail: bytes | None = None, **changes: Any) -
 
 def names(history: History, **wanted: Any) -> list[str]:
     return [found.name for found in history.entries(Filter(**wanted), 1000)]
+
+
+@pytest.mark.parametrize("endless", [999_999, 1e12, 1e300, math.inf])
+def test_what_is_kept_for_ever_is_not_forgotten(tmp_path: Path, endless: float) -> None:
+    history = History(str(tmp_path / "history.db"), days=endless, megabytes=endless)
+    history.add([entry("now"), entry("long ago", time=utc_now() - datetime.timedelta(days=9000))])
+    history.forget()
+    assert names(history) == ["long ago", "now"]
+    history.close()
+
+
+@pytest.mark.parametrize("wrong", [{"days": math.nan}, {"days": -1.0}, {"megabytes": math.nan}])
+def test_a_history_that_cannot_be_meant(tmp_path: Path, wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="give 0 or more"):
+        History(str(tmp_path / "history.db"), **wrong)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_scored_is_kept_and_labelled(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+import amiss
 from amiss.errors import ServiceError, UsageError
 from amiss.service.web.limits import Admission, BusyError, Limits
 from amiss.service.web.server import listen
+from amiss.testing import task
 
 Png = Callable[[np.ndarray], bytes]
 
@@ -129,9 +133,22 @@ def test_no_answer_tells_what_lies_on_the_machine(
         answer = upload(client, png(images[0]))
         assert answer.status_code == 500
         assert answer.json() == {"error": "something went wrong in the service; its log says what"}
-        assert str(path.parent) not in client.get("/models").text + client.get("/models/part").text
         monkeypatch.undo()
         assert upload(client, png(images[0])).status_code == 200  # the next one is served
+
+
+def test_what_a_model_was_fitted_on_is_told_without_its_path(service: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "customer-x"
+    folder.mkdir()
+    for n, image in enumerate(task().normal[:40]):
+        Image.fromarray(image).save(folder / f"{n}.png")
+    model = amiss.PCA().fit(str(folder / "*.png")).model_
+    assert "customer-x" in model.record.splits.source
+    model.save(tmp_path / "part.amiss")
+    with service(tmp_path / "part.amiss") as client:
+        details = client.get("/models/part")
+        assert details.json()["learnt_from"] == f"{model.record.splits.train.count} images"
+        assert "customer-x" not in client.get("/models").text + details.text
 
 
 def test_every_answer_forbids_foreign_parts(client: Any) -> None:
@@ -151,6 +168,12 @@ def test_metrics_count(service: Any, path: Path, images: np.ndarray, png: Png) -
     assert 'amiss_images_total{model="part",result="unreadable"} 1.0' in text
     assert 'amiss_requests_total{route="/models/{name}/score",status="200"} 2.0' in text
     assert 'amiss_requests_total{route="other",status="404"} 1.0' in text
+
+
+@pytest.mark.parametrize("seconds", [math.inf, math.nan])
+def test_a_limit_has_an_end(seconds: float) -> None:
+    with pytest.raises(UsageError, match="give a finite number"):
+        Limits(seconds=seconds)
 
 
 @pytest.mark.parametrize("wrong", [{"bytes": 0}, {"seconds": -1.0}, {"files": 10, "waiting": 9}, {"together": 1}])

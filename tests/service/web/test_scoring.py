@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import importlib.resources
 import io
+import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +23,7 @@ from amiss.data.appearance import Appearance, UsualAppearance
 from amiss.engines import allowed_difference
 from amiss.model import FittedModel
 from amiss.report.heatmap import overlay
+from amiss.report.table import COLUMNS
 from amiss.service.web.app import make_app
 
 Png = Callable[[np.ndarray], bytes]
@@ -133,10 +137,23 @@ def test_a_picture_unlike_those_learnt_from_has_a_note(
     dark = images[0] // 8
     with TestClient(make_app([path], lambda _: usual), base_url="http://127.0.0.1") as client:
         answer = client.post("/models/part/score", files=files(png, np.stack([images[0], dark]))).json()
+        url = "/models/part/score?explain=residual"
+        explained = client.post(url, files=files(png, np.stack([images[0], dark]))).json()["results"]
     expected = list(usual.rows(open_images(np.stack([images[0], dark]), "score")))
     assert [result["note"] for result in answer["results"]] == [row.note for row in expected]
     assert expected[0].note is None
     assert expected[1].note
+    assert expected[1].note in explained[1]["explanation"]["notes"]
+    assert expected[1].note not in explained[0]["explanation"]["notes"]
+
+
+def test_the_table_of_the_page_has_the_columns_of_other_tables() -> None:
+    script = (importlib.resources.files("amiss.service.web") / "static" / "page.js").read_text(encoding="utf-8")
+    (head,) = re.findall(r"const rows = \[(\[.*\])\];", script)
+    name, *others = COLUMNS
+    assert json.loads(head) == [name, "model", *others]
+    cells = ["decided" if column == "is_anomaly" else f"result.{column}" for column in others]
+    assert f"rows.push([image.name, name, {', '.join(cells)}]);" in script
 
 
 def test_the_overview_tells_what_each_model_is(client: Any, model: FittedModel) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
+
+from amiss.cli import make_app
+from amiss.errors import UsageError
 
 Png = Callable[[np.ndarray], bytes]
 
@@ -53,21 +59,21 @@ def connect_again_and_again(host: str, port: int) -> None:
 
 
 def test_bad_usage_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from typer.testing import CliRunner
-
-    from amiss.cli import make_app
-    from amiss.errors import UsageError
-
     monkeypatch.delenv("AMISS_TOKEN", raising=False)
     result = CliRunner().invoke(make_app(), ["serve", str(path), "--host", "0.0.0.0"])
     assert isinstance(result.exception, UsageError)
     assert "--token" in str(result.exception)
 
 
-def test_no_torch_is_loaded(path: Path) -> None:
-    import subprocess
-    import sys
+@pytest.mark.parametrize("option", ["--megapixels", "--seconds"])
+@pytest.mark.parametrize("value", ["inf", "nan", "1e12"])
+def test_limits_have_an_end(path: Path, option: str, value: str) -> None:
+    result = CliRunner().invoke(make_app(), ["serve", str(path), option, value, "--host", "0.0.0.0"])
+    assert result.exit_code == 2
+    assert f"Invalid value for '{option}'" in result.output
 
+
+def test_no_torch_is_loaded(path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from functools import partial; import amiss\n"
         "from amiss.service.web.app import make_app\n"

@@ -16,7 +16,7 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, defer, mapped_column
 
-from ...errors import ServiceError
+from ...errors import ServiceError, UsageError
 
 #: What people say of an image.
 Label = Literal["normal", "anomalous"]
@@ -26,6 +26,8 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOOK_EVERY = 500
 #: Bytes of an entry beside its thumbnail.
 _ROW = 300
+#: More than that neither dates nor whole numbers of a database can tell.
+_MOST_DAYS, _MOST_BYTES = 36_500, (1 << 63) - 1
 
 logger = logging.getLogger("amiss")
 
@@ -78,15 +80,19 @@ class History:
 
     Args:
         url: of the database, as SQLAlchemy takes it, or the path of an SQLite file.
-        days: entries older than this are forgotten.
+        days: entries older than this are forgotten, at the latest those of a hundred years ago.
         megabytes: of thumbnails and rows; beyond them the oldest entries are forgotten.
 
     Raises:
+        UsageError: days or megabytes are below 0, or no number.
         ServiceError: the database cannot be opened, or a newer amiss has made it.
     """
 
     def __init__(self, url: str, days: float = 30, megabytes: float = 500) -> None:
-        self._days, self._most = days, int(megabytes * (1 << 20))
+        for unit, value in (("days", days), ("megabytes", megabytes)):
+            if not value >= 0:
+                raise UsageError(f"a history cannot be kept for {value} {unit}; give 0 or more")
+        self._days, self._most = min(days, _MOST_DAYS), int(min(megabytes * (1 << 20), _MOST_BYTES))
         self._added = 0
         try:
             address = sa.make_url(url if "://" in url else f"sqlite:///{url}")

@@ -12,7 +12,7 @@ from ...errors import UsageError
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of what the service takes on at once; each is positive.
+    """Bounds of what the service takes on at once; each is positive and finite.
 
     Attributes:
         bytes: of the body of one request.
@@ -24,7 +24,7 @@ class Limits:
         seconds: from the first byte of a request to its answer.
 
     Raises:
-        UsageError: a limit that is not positive, or one for all requests that is lower than that of a single one.
+        UsageError: a limit not positive and finite, or one for all requests that is lower than that of a single one.
     """
 
     bytes: int = 64 << 20
@@ -37,8 +37,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not value > 0:
-                raise UsageError(f"the limit of {name} is {value}; give a number above 0")
+            if not 0 < value < math.inf:
+                raise UsageError(f"the limit of {name} is {value}; give a finite number above 0")
         if self.bytes > self.together:
             raise UsageError(
                 f"a request may have {self.bytes} bytes, and all together only {self.together}; lower the first"

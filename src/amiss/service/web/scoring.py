@@ -21,10 +21,10 @@ from ... import explain as explaining
 from ...calibration import Decision, smoothed
 from ...data import Item
 from ...data.decode import decode_image
-from ...data.preprocessing import to_float
 from ...data.stack import Prepared
 from ...errors import NoMapError
 from ...explain.explainer import Explainer
+from ...explain.images import explain_prepared
 from ...model import FittedModel, Row
 from ...report.explained import explained_picture
 from ...report.heatmap import layer
@@ -94,7 +94,7 @@ class ModelSummary(BaseModel):
 class ModelDetails(ModelSummary):
     """A model in service, with what it decides by."""
 
-    learnt_from: str = Field(description="What was fitted on.", examples=["parts/good"])
+    learnt_from: str = Field(description="How many images were fitted on.", examples=["480 images"])
     fitted_on: str = Field(examples=["2026-01-31"])
     calibration: list[float] = Field(description="Scores of normal images, rising.", examples=[[0.8, 1.1, 2.4]])
 
@@ -176,9 +176,10 @@ def scoring_router(models: ServedModels, limits: Limits, keeping: Keeping) -> AP
         """One model, with the scores of normal images by which it decides."""
         served = found(models, name)
         record = served.model.record
+        images = "frames" if served.model.learnt_from_video else "images"
         return ModelDetails(
             **ModelSummary.facts_of(served, models.faults.get(name)),
-            learnt_from=record.splits.source,
+            learnt_from=f"{record.splits.train.count} {images}",  # their source is a path of this machine
             fitted_on=record.fitted_on,
             calibration=np.sort(served.decision.draws).tolist(),
         )
@@ -261,9 +262,8 @@ def _asked(model: FittedModel, name: str, rate: float | None) -> tuple[FittedMod
 
 
 def _explanation(model: FittedModel, explainer: Explainer, prepared: Prepared) -> ExplanationFacts:
-    assert prepared.image is not None  # it has been scored
-    assert prepared.picture is not None
-    explanation = explainer.explain(model, to_float(prepared.image), prepared.item.name)
+    assert prepared.picture is not None  # it has been scored
+    explanation = explain_prepared(model, explainer, prepared)
     picture = explained_picture(explanation, prepared.picture, model.preprocessing)
     return ExplanationFacts(
         words=explanation.words,

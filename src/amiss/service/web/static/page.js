@@ -615,13 +615,13 @@ function save() {
     const safe = /^[=+\-@\t\r]/.test(text) && typeof value === "string" ? `'${text}` : text; // no formula for a spreadsheet
     return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
-  const rows = [["name", "model", "score", "p_value", "is_anomaly", "error"]];
+  const rows = [["name", "model", "score", "p_value", "is_anomaly", "error", "note"]];
   for (const image of state.images) {
     for (const name of state.chosen) {
       const result = image.results.get(name);
       if (!settled(result)) continue;
       const decided = result.score == null ? "" : isAmiss(result, name);
-      rows.push([image.name, name, result.score, result.p_value, decided, result.error]);
+      rows.push([image.name, name, result.score, result.p_value, decided, result.error, result.note]);
     }
   }
   const link = element("a");
