@@ -110,8 +110,11 @@ def _preprocessing(recipe: Recipe[Any], collection: Collection, backbone: Backbo
 def _divided(recipe: Recipe[Any], stack: Stack) -> tuple[Stack, Splits, list[NDArray[np.int64]]]:
     """The stack, told which frames follow each other, its three parts, and the folds of a cross-calibration."""
     groups: list[str | None] = [item.group for item in stack.items]
-    if recipe.clip_length > 1 or any(item.video for item in stack.items):
-        groups = list(blocks([video_of(item) for item in stack.items]))
+    # still images of a folder are frames only to what sees clips
+    frames = [i for i, item in enumerate(stack.items) if recipe.clip_length > 1 or item.video is not None]
+    if frames:
+        for index, block in zip(frames, blocks([video_of(stack.items[i]) for i in frames]), strict=True):
+            groups[index] = block
         stack = dataclasses.replace(stack, groups=groups, firsts=runs(stack.items, groups))
     folds: list[NDArray[np.int64]] = []
     if recipe.cross_calibrates(len(stack.images)):
