@@ -29,6 +29,7 @@ import amiss
 from amiss.data.examples import make_example
 from amiss.environment import machine
 from amiss.metrics import Ranking
+from amiss.networks.memory_bank import MemoryBank
 
 RESULTS = Path(__file__).parent.parent / "results"
 IMAGES, REPEATS = 40, 15
@@ -46,7 +47,7 @@ def bank_and_queries() -> tuple[Floats, Floats, NDArray[np.bool_]]:
     def keep(_: Any, given: tuple[torch.Tensor, ...]) -> None:
         seen.append(given[0].permute(0, 2, 3, 1).flatten(1, 2).numpy())
 
-    bank = next(each for each in memory.modules() if type(each).__name__ == "MemoryBank")
+    bank = next(each for each in memory.modules() if isinstance(each, MemoryBank))
     with torch.inference_mode(), bank.register_forward_pre_hook(keep):
         bad = np.concatenate([np.stack(pictures) for pictures, _ in example.defective.values()])
         detector.model_.on("torch").score(np.concatenate([np.stack(example.good), bad]))

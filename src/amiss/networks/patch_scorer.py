@@ -107,10 +107,8 @@ class PatchScorer(nn.Module):
         self.foreground.set_background(background)
         with torch.inference_mode():
             outputs = [self.inner(part) for part in torch.split(patches, 256)]
-        lowest = [
-            min(float(each[name].min()) for each in outputs if name in each)
-            for name in ("score", "map" if "map" in outputs[0] else "score")
-        ]
+        names = ("score", "map" if "map" in outputs[0] else "score")
+        lowest = [min(float(each[name].min()) for each in outputs) for name in names]
         self.get_buffer("background_values").copy_(torch.tensor(lowest))
 
     def cut(self, image: Tensor) -> tuple[Tensor, list[tuple[int, int]]]:
