@@ -301,8 +301,9 @@ def engines_agree(method: Method) -> None:
     assert np.abs(exported.score(unseen[:1]).scores - scores[:1]).max() <= allowed
     assert np.abs(exported.decision.threshold - fitted(method).decision_.threshold) <= allowed
     if method.has_map:
-        maps, exported_maps = detector.anomaly_map(unseen[:8]), exported.anomaly_map(unseen[:8])
-        np.testing.assert_allclose(exported_maps, maps, atol=1e-4)
+        exact = detector.model_.on("torch").anomaly_map(unseen[:8])  # bfloat16, where a trial chose it, rounds maps
+        np.testing.assert_allclose(exported.anomaly_map(unseen[:8]), exact, atol=1e-4)
+        np.testing.assert_allclose(detector.anomaly_map(unseen[:8]), exact, atol=0.02 * np.ptp(exact))
 
 
 @check
