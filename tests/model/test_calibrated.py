@@ -38,3 +38,11 @@ def test_images_that_differ_keep_their_scores(method: type[amiss.PCA]) -> None:
     assert model.calibration.floor is None
     assert np.ptp(model.calibration.scores["torch"]) > 0
     assert not any("half a grey level" in note for note in model.record.notes)
+
+
+def test_a_memory_that_knows_its_images_by_heart_keeps_their_scores() -> None:
+    """Its score of an image that it holds is 0, and any change of that image raises it above those of the folds."""
+    noise = np.random.default_rng(0).normal(128, 1, (100, 32, 32))
+    model = amiss.KNN(false_alarm_rate=0.1, calibration="cross").fit(np.rint(noise).astype(np.uint8)).model_
+    assert model.calibration.floor is None
+    assert np.ptp(model.calibration.scores["torch"]) > 0

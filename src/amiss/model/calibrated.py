@@ -82,9 +82,9 @@ def calibrated_by(
 ) -> Calibration:
     """What outputs of normal images tell, wherever they come from; they stand for every engine.
 
-    Where the scores differ by less than half a grey level in the images changes them, as those of images that are all
-    alike do, their order is rounding, and a threshold between them would flag images that were learnt from: they are
-    all raised above the largest, by that much.
+    Where the scores differ by less than those of one image do that was rounded to grey levels in two ways, as those of
+    images that are all alike do, their order is rounding, and a threshold between them would flag images that were
+    learnt from: they are all raised above the largest, by as much as rounding changes a score.
 
     Args:
         output: of the normal images, in float32.
@@ -96,17 +96,21 @@ def calibrated_by(
     scale = None if output.maps is None else MapScale.of(output.maps, false_alarm_rate)
     chosen = engines.torch_engine.choose_precision(scorer, to_float(trial), output.scores, device)
     precision = PrecisionChoice(machine=versions.machine(), precision=chosen)
-    change = _rounding(engines.torch_engine.TorchEngine(scorer, "float32", device), trial[:_LOOKED_AT])
-    if np.ptp(output.scores) > change or change == 0:
+    exact, *rounded = _rounded_scores(engines.torch_engine.TorchEngine(scorer, "float32", device), trial[:_LOOKED_AT])
+    if np.ptp(output.scores) > np.ptp(rounded, axis=0).max() or np.ptp(rounded) == 0:
         return Calibration({"torch": output.scores}, scale, precision)
-    floor = np.float32(output.scores.max() + change)
+    floor = np.float32(output.scores.max() + np.abs(rounded - exact).max())
     return Calibration({"torch": np.full_like(output.scores, floor)}, scale, precision, floor=float(floor))
 
 
-def _rounding(engine: Engine, inputs: NDArray[Any]) -> float:
-    """How much the scores of some inputs change at most, when each value changes by up to half a level of the files."""
+def _rounded_scores(engine: Engine, inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
+    """The scores of some inputs as they are, and twice as each value is changed by up to half a level of the files.
+
+    What is compared is the two changes: the scorer may know the inputs as they are by heart, as a memory does, and
+    noise raises all scores alike.
+    """
     levels = 255 if inputs.dtype == np.uint8 else 65535
     images = to_float(inputs)
-    dither = np.random.default_rng(0).uniform(-0.5, 0.5, images.shape) / levels
-    changed = np.clip(images + dither, 0, 1).astype(np.float32)
-    return float(np.abs(engine.run(changed).scores - engine.run(images).scores).max())
+    rng = np.random.default_rng(0)
+    changed = [images + rng.uniform(-0.5, 0.5, images.shape) / levels for _ in range(2)]
+    return [engine.run(np.clip(each, 0, 1).astype(np.float32)).scores for each in (images, *changed)]
