@@ -29,13 +29,16 @@ class Splits:
     calibrate: NDArray[np.int64]
 
 
-def split_normals(groups: Sequence[str | None], digests: Sequence[str], seed: int = 0) -> Splits:
+def split_normals(
+    groups: Sequence[str | None], digests: Sequence[str], seed: int = 0, alike: Sequence[int] | None = None
+) -> Splits:
     """Divide n normal images; images of one group, and images with the same pixels, stay together.
 
     Args:
         groups: n group names, None where an image stands alone.
         digests: n digests of the pixels: copies of one picture would otherwise leak from one part to another.
         seed: chooses which groups go where.
+        alike: n numbers; images that share one stay together too, where enough groups are left.
 
     Raises:
         DataError: fewer than 8 images, or fewer than three groups.
@@ -45,7 +48,7 @@ def split_normals(groups: Sequence[str | None], digests: Sequence[str], seed: in
     (70, 10, 20)
     """
     n = _enough(digests, FEWEST_NORMALS)
-    joined = clusters(groups, digests)
+    joined = _clusters(groups, digests, alike)
     if len(joined) < 3:
         raise DataError(
             f"the {n} normal images fall into {len(joined)} group(s) of related or identical pictures, and training, "
@@ -57,7 +60,9 @@ def split_normals(groups: Sequence[str | None], digests: Sequence[str], seed: in
     return Splits(*(np.array(indices[name], dtype=np.int64) for name in ("train", "stop", "calibrate")))
 
 
-def split_folds(groups: Sequence[str | None], digests: Sequence[str], seed: int = 0) -> list[NDArray[np.int64]]:
+def split_folds(
+    groups: Sequence[str | None], digests: Sequence[str], seed: int = 0, alike: Sequence[int] | None = None
+) -> list[NDArray[np.int64]]:
     """Divide n normal images in folds of about one size: 10, or 5 from 100 images on, or as many as there are groups.
 
     What `split_normals` keeps together stays so.
@@ -71,7 +76,7 @@ def split_folds(groups: Sequence[str | None], digests: Sequence[str], seed: int 
     [3, 3, 3, 3, 3, 2, 2, 2, 2, 2]
     """
     n = _enough(digests, FEWEST_CROSSED)
-    joined = clusters(groups, digests)
+    joined = _clusters(groups, digests, alike)
     if len(joined) < 2:
         raise DataError(
             f"the {n} normal images are one group of related or identical pictures, and some must be scored by what "
@@ -110,8 +115,17 @@ def _deal(joined: list[list[int]], n: int) -> dict[str, list[list[int]]]:
     return parts
 
 
-def clusters(groups: Sequence[str | None], digests: Sequence[str]) -> list[list[int]]:
-    """Indices joined by a shared group or shared pixels (connected components), in order of first appearance."""
+def _clusters(groups: Sequence[str | None], digests: Sequence[str], alike: Sequence[int] | None) -> list[list[int]]:
+    """As `clusters`; what is alike is joined as long as there are enough groups for any division."""
+    joined = clusters(groups, digests, alike)
+    return joined if len(joined) >= _FOLDS_OF_FEW else clusters(groups, digests)
+
+
+def clusters(
+    groups: Sequence[str | None], digests: Sequence[str], alike: Sequence[int] | None = None
+) -> list[list[int]]:
+    """Indices joined by a shared group, shared pixels, or a shared number of `alike` (connected components), in order
+    of first appearance."""
     parent = list(range(len(digests)))
 
     def root(index: int) -> int:
@@ -120,9 +134,12 @@ def clusters(groups: Sequence[str | None], digests: Sequence[str]) -> list[list[
             index = parent[index]
         return index
 
-    first: dict[tuple[str, str], int] = {}
+    first: dict[tuple[str, str | int], int] = {}
     for index, (group, digest) in enumerate(zip(groups, digests, strict=True)):
-        for key in [("pixels", digest)] + ([("group", group)] if group is not None else []):
+        keys: list[tuple[str, str | int]] = [("pixels", digest)]
+        keys += [] if group is None else [("group", group)]
+        keys += [] if alike is None else [("alike", alike[index])]
+        for key in keys:
             parent[root(index)] = root(first.setdefault(key, index))
     members: dict[int, list[int]] = {}
     for index in range(len(parent)):

@@ -128,7 +128,7 @@ def _record(
     usual: UsualAppearance,
 ) -> Record:
     stack, splits, labelled = context.stack, context.splits, context.labelled
-    notes = [*collection.notes, *labelled.notes, *warned]
+    notes = [*collection.notes, *context.notes, *labelled.notes, *warned]
     if stack.unreadable:
         name, reason = stack.unreadable[0]
         notes.append(f"{len(stack.unreadable)} unreadable file(s) were left out; the first, {name}: {reason}")

@@ -25,8 +25,9 @@ from ..errors import DataError, TrainingError
 from ..lazy import torch
 from ..model.facts import PRETRAINED
 from ..progress import Progress
-from ..recipe.context import FitContext, StoredFeatures
+from ..recipe.context import FitContext, StoredFeatures, feature_maps, means_of
 from ..recipe.recipe import Recipe
+from . import near_copies
 
 if TYPE_CHECKING:
     from ..networks.backbone import Backbone, Features
@@ -35,8 +36,14 @@ if TYPE_CHECKING:
 _SAMPLES = 64
 #: Images that tell the scale of a backbone's features.
 _SCALED_BY = 64
+#: From which share on near copies are told of.
+_MANY = 0.5
+_COPIES = (
+    "{} of {} images are as near to another as exposures of one item are, and were held out together; a groups.csv "
+    "that names the item of each would be surer"
+)
 #: Raised when checkpoints of an earlier version can no longer be gone on from.
-_CHECKPOINTS = 2
+_CHECKPOINTS = 3
 
 
 def open_normal(x: Images) -> Collection:
@@ -69,14 +76,17 @@ def prepare(
     stack = load_stack(collection, preprocessing, progress)
     if stack.unreadable and strict:
         raise DataError(stack.unreadable[0][1])
-    stack, splits, folds = _divided(recipe, stack)
+    features = None if backbone is None else networks.backbone.Features(backbone, preprocessing.shape)
+    stored = None
+    if features is not None and recipe.cross_calibrates(len(stack.images)):
+        stored = StoredFeatures(_scaled(features, stack.images), stack.images)
+    alike, notes = _near_copies(stack, features, stored)
+    stack, splits, folds = _divided(recipe, stack, alike)
     labelled = Labelled.load(anomalies, validation, preprocessing, stack.digests, progress)
-    features = None
-    if backbone is not None:
-        features = _scaled(networks.backbone.Features(backbone, preprocessing.shape), stack.images[splits.train])
-    stored = StoredFeatures(features, stack.images) if features is not None and folds else None
+    if features is not None and stored is None:
+        features = _scaled(features, stack.images[splits.train])
     context = FitContext(
-        preprocessing, stack, splits, labelled, features, work_dir, resume, progress, tuple(folds), stored
+        preprocessing, stack, splits, labelled, features, work_dir, resume, progress, tuple(folds), stored, notes
     )
     if work_dir is not None:
         _claim(recipe, context, work_dir)
@@ -107,7 +117,24 @@ def _preprocessing(recipe: Recipe[Any], collection: Collection, backbone: Backbo
     return Preprocessing(found.colour, height, width, found.aspect)
 
 
-def _divided(recipe: Recipe[Any], stack: Stack) -> tuple[Stack, Splits, list[NDArray[np.int64]]]:
+def _near_copies(
+    stack: Stack, features: Features | None, stored: StoredFeatures | None
+) -> tuple[list[int] | None, list[str]]:
+    """Which images look like further ones of others, as far as a backbone tells, and a note where most do."""
+    n = len(stack.images)
+    told = any(item.video is not None for item in stack.items)  # frames have blocks of their own
+    if features is None or told or not near_copies.FEWEST <= n <= near_copies.MOST:
+        return None, []
+    means = means_of(feature_maps(features, stack.images)) if stored is None else stored.means
+    alike = near_copies.near_copies(means)
+    sizes = np.bincount(alike)
+    share = float(np.mean(sizes[alike] > 1))
+    return alike.tolist(), [_COPIES.format(round(share * n), n)] if share >= _MANY else []
+
+
+def _divided(
+    recipe: Recipe[Any], stack: Stack, alike: list[int] | None
+) -> tuple[Stack, Splits, list[NDArray[np.int64]]]:
     """The stack, told which frames follow each other, its three parts, and the folds of a cross-calibration."""
     groups: list[str | None] = [item.group for item in stack.items]
     # still images of a folder are frames only to what sees clips
@@ -118,11 +145,11 @@ def _divided(recipe: Recipe[Any], stack: Stack) -> tuple[Stack, Splits, list[NDA
         stack = dataclasses.replace(stack, groups=groups, firsts=runs(stack.items, groups))
     folds: list[NDArray[np.int64]] = []
     if recipe.cross_calibrates(len(stack.images)):
-        folds = split_folds(groups, stack.digests, recipe.seed)
+        folds = split_folds(groups, stack.digests, recipe.seed, alike)
         everything = np.arange(len(stack.images))
         splits = Splits(everything, everything[:0], everything)
     else:
-        splits = split_normals(groups, stack.digests, recipe.seed)
+        splits = split_normals(groups, stack.digests, recipe.seed, alike)
     if recipe.clip_length == 1:
         splits = dataclasses.replace(splits, calibrate=_without_copies(splits.calibrate, stack.digests))
     return stack, splits, folds

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 #: Created anomalies of each sort by which members are weighed; few stop images are used several times. Folds, in which
 #: every image is one of the normal ones, share so many.
 _FEWEST_PROBES, _MOST_PROBES, _PROBES_OF_FOLDS = 200, 500, 120
+#: Kinds of normal images, of so many images each on average, among so many images at most.
+_KINDS, _FEWEST_OF_A_KIND, _MOST_OF_KINDS = 5, 4, 300
 #: Images that the members see at once.
 _TOGETHER = 32
 #: How many times too fast created anomalies of motion are at most.
@@ -57,10 +59,11 @@ class Panel(Detector["FusedScorer"]):
     """Fits several methods on the same images and adds up their scores, scaled and weighed on the stop part.
 
     A member's score counts in deviations from its mean on normal images that nobody has learnt from, times its weight:
-    how well it tells such images from anomalies created out of them: whole ones as in ADACL and local ones; of clips,
-    what moves too fast and what is too large. With A the mean of both AUROCs above chance, from 0 to 1, the weight is
-    proportional to A squared. No real anomaly is seen. The calibration part sees the sum alone, so the promise holds
-    for it as for any other score.
+    how well it tells such images from what stands in for anomalies. Those are anomalies created out of normal images,
+    whole ones as in ADACL and local ones; and normal images of a kind that was held out, where pretrained features tell
+    kinds apart and a member fits in seconds (others get nothing for kinds). Of clips, they are what moves too fast and
+    what is too large. With A the mean of these AUROCs above chance, from 0 to 1, the weight is proportional to A cubed.
+    No real anomaly is seen. The calibration part sees the sum alone, so the promise holds for it as for any score.
 
     Members see images, or clips, all of them. Those that need fewer frames than others see the last ones.
 
@@ -220,7 +223,11 @@ class Panel(Detector["FusedScorer"]):
         else:
             probes = self._probes(images, self.seed, count)
         created = [_scores(_outputs(fused, each, context.backbone)) for each in probes.values()]
-        figures = self._weigh(fused, normal, created)
+        skills = [_skill(normal, each) for each in created]
+        if context.backbone is not None:
+            some = context.only(_spread(context.splits.train, _MOST_OF_KINDS))
+            skills.append(self._skill_of_kinds(some, self._held_out(some, self._parts(some), "part")))
+        figures = self._weigh(fused, normal, skills)
         return _with_stage(trained, "fuse", time.perf_counter() - start, figures)
 
     def train_across(self, context: FitContext) -> Trained:
@@ -239,17 +246,73 @@ class Panel(Detector["FusedScorer"]):
         fused, trained = self._train_members(context)
         every = _joined(normal)
         fused.fit_scale(every)
-        figures = self._weigh(fused, every, _by_sort(created))
+        skills = [_skill(every, each) for each in _by_sort(created)]
+        if context.backbone is not None:
+            order = np.argsort(np.concatenate(context.folds))
+            skills.append(
+                self._skill_of_kinds(
+                    context,
+                    {name: output["score"].numpy()[order] for name, output in zip(fused.members, every, strict=True)},
+                )
+            )
+        figures = self._weigh(fused, every, skills)
         found = {name: values.numpy() for name, values in fused.fuse(every, context.preprocessing.shape[1:]).items()}
         trained = _with_stage(trained, "fuse", 0.0, figures)
         return with_calibration(trained, context, Output(found["score"], found.get("map")), seconds)
 
-    def _train_members(self, context: FitContext) -> tuple[FusedScorer, Trained]:
-        """The members, trained one after the other, and not yet scaled and weighed."""
+    def _skill_of_kinds(self, context: FitContext, normal: Mapping[str, NDArray[np.float32]]) -> list[float]:
+        """How each member tells kinds of the images that it has not seen from kinds that it has; 0 where its fit takes
+        long.
+
+        Kinds are clusters of the features' means over all places. They tell a member that knows what an image is of.
+
+        Args:
+            context: with stored features of all its images.
+            normal: by member, scores (n,) of the images by fits that had seen others of their kind.
+        """
+        assert context.stored is not None
+        means = context.stored.means
+        count = min(_KINDS, len(means) // _FEWEST_OF_A_KIND)
+        if count < 2:
+            return [0.0] * len(self.members)
+        from sklearn.cluster import KMeans
+
+        kinds = KMeans(count, n_init=4, random_state=self.seed).fit_predict(
+            means / np.linalg.norm(means, axis=1, keepdims=True).clip(1e-12)
+        )
+        held_out = self._held_out(context, [np.flatnonzero(kinds == kind) for kind in range(count)], "kind")
+        return [_above_chance(normal[name], held_out[name]) if name in held_out else 0.0 for name in self.members]
+
+    def _parts(self, context: FitContext) -> list[NDArray[np.int64]]:
+        """All images of the context in as many random parts as there are kinds."""
+        order = np.random.default_rng(self.seed).permutation(len(context.stack.images))
+        return np.array_split(order, min(_KINDS, len(order)))
+
+    def _held_out(
+        self, context: FitContext, parts: Sequence[NDArray[np.int64]], title: str
+    ) -> dict[str, NDArray[np.float32]]:
+        """By each member that fits in seconds, the scores (n,) of all images, each part's by a fit on the others."""
+        assert context.stored is not None
+        fast = [name for name, member in self.member_recipes().items() if member.fits_in_seconds()]
+        if not fast:
+            return {}
+        scores = {name: np.empty(len(context.stack.images), dtype=np.float32) for name in fast}
+        for number, held in enumerate(parts):
+            some = context.without(held).within(f"{title}-{number}", f"{title} {number + 1} of {len(parts)}")
+            fused, _ = self._train_members(some, fast)
+            outputs = _outputs(fused, context.stack.images[held], context.backbone, context.stored.maps[held])
+            for name, output in zip(fast, outputs, strict=True):
+                scores[name][held] = output["score"].numpy()
+        return scores
+
+    def _train_members(self, context: FitContext, names: Sequence[str] | None = None) -> tuple[FusedScorer, Trained]:
+        """The members, or those of some names, trained one after the other, and not yet scaled and weighed."""
         heads: dict[str, torch.nn.Module] = {}
         stages: list[training.record.StageRecord] = []
         trained: list[Trained] = []
         for name, member in self.member_recipes().items():
+            if names is not None and name not in names:
+                continue
             found = member.train(_for_member(member, context.within(name)))
             trained.append(found)
             heads[name] = found.head
@@ -268,11 +331,10 @@ class Panel(Detector["FusedScorer"]):
         warnings = [f"{', '.join(names)}: {sentence}" for sentence, names in told.items()]
         return fused, Trained(fused, record, warnings)
 
-    def _weigh(self, fused: FusedScorer, normal: Outputs, created: Sequence[Outputs]) -> dict[str, float]:
-        """Weigh the members by how they tell created anomalies from normal images; their weights, and shares in how
+    def _weigh(self, fused: FusedScorer, normal: Outputs, skills: Sequence[Sequence[float]]) -> dict[str, float]:
+        """Weigh the members by their skills with all that stands in for anomalies; their weights, and shares in how
         much the sum varies for normal images."""
-        skill = [_skill(normal, kind) for kind in created]
-        fused.set_weights(torch.tensor(skill).mean(dim=0).square())
+        fused.set_weights(torch.tensor(skills).mean(dim=0) ** 3)
         scaled = fused.scaled(normal, "score").double()
         total = scaled.sum(dim=0)
         together = ((scaled - scaled.mean(dim=1, keepdim=True)) * (total - total.mean())).mean(dim=1)
@@ -367,10 +429,20 @@ def _outputs(
 
 
 def _skill(normal: Sequence[dict[str, torch.Tensor]], created: Sequence[dict[str, torch.Tensor]]) -> list[float]:
-    """Of each member how far its AUROC of created anomalies against normal images is above chance, from 0 to 1."""
-    found = []
-    for good, bad in zip(normal, created, strict=True):
-        scores = np.concatenate([good["score"].numpy(), bad["score"].numpy()])
-        labels = np.arange(len(scores)) >= len(good["score"])
-        found.append(max(0.0, 2 * float(Ranking(scores, labels).auroc()) - 1))
-    return found
+    """How far each member's AUROC of created anomalies against normal images is above chance, from 0 to 1."""
+    return [
+        _above_chance(good["score"].numpy(), bad["score"].numpy()) for good, bad in zip(normal, created, strict=True)
+    ]
+
+
+def _above_chance(normal: NDArray[np.float32], anomalous: NDArray[np.float32]) -> float:
+    """How far the AUROC of scores of anomalies against those of normal images is above chance, from 0 to 1."""
+    scores = np.concatenate([normal, anomalous])
+    return max(0.0, 2 * float(Ranking(scores, np.arange(len(scores)) >= len(normal)).auroc()) - 1)
+
+
+def _spread(indices: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """All of them, or so many, evenly."""
+    if len(indices) <= most:
+        return indices
+    return indices[np.linspace(0, len(indices) - 1, most).round().astype(np.int64)]

@@ -110,7 +110,7 @@ def _rounded_scores(engine: Engine, inputs: NDArray[Any]) -> list[NDArray[np.flo
     noise raises all scores alike.
     """
     levels = 255 if inputs.dtype == np.uint8 else 65535
-    images = to_float(inputs)
+    images: NDArray[np.float32] = to_float(inputs)
     rng = np.random.default_rng(0)
-    changed = [images + rng.uniform(-0.5, 0.5, images.shape) / levels for _ in range(2)]
-    return [engine.run(np.clip(each, 0, 1).astype(np.float32)).scores for each in (images, *changed)]
+    dither = [(rng.uniform(-0.5, 0.5, images.shape) / levels).astype(np.float32) for _ in range(2)]
+    return [engine.run(np.clip(each, 0, 1)).scores for each in (images, *(images + each for each in dither))]

@@ -48,6 +48,11 @@ class StoredFeatures:
         """(n, d, h', w')."""
         return feature_maps(self._backbone, self._images)
 
+    @functools.cached_property
+    def means(self) -> NDArray[np.float32]:
+        """(n, d): over all places."""
+        return means_of(self.maps)
+
 
 def feature_maps(backbone: Features, images: NDArray[Any]) -> NDArray[np.float32]:
     """(n, d, h', w') of prepared images, a few at a time; large ones lie in a temporary file."""
@@ -60,6 +65,12 @@ def feature_maps(backbone: Features, images: NDArray[Any]) -> NDArray[np.float32
             found[begin : begin + len(part)] = part
     assert found is not None  # no part of the images is empty
     return found
+
+
+def means_of(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, d, h, w) feature maps to their means over all places, (n, d)."""
+    means: NDArray[np.float32] = maps.mean(axis=(2, 3), dtype=np.float32)
+    return means
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,7 @@ class FitContext:
         work_dir: where checkpoints go, or None.
         resume: go on from them.
         progress: told what is done of how much.
+        notes: what the images made the fit do, for the record.
     """
 
     preprocessing: Preprocessing
@@ -90,12 +102,28 @@ class FitContext:
     progress: Progress
     folds: Sequence[NDArray[np.int64]] = ()
     stored: StoredFeatures | None = None
+    notes: Sequence[str] = ()
 
     def without(self, held: NDArray[np.int64]) -> FitContext:
         """The same with fewer images to train on."""
         train = self.splits.train
         splits = dataclasses.replace(self.splits, train=train[~np.isin(train, held)])
         return dataclasses.replace(self, splits=splits)
+
+    def only(self, indices: NDArray[np.int64]) -> FitContext:
+        """The same with these images and no others, all of which train; features are computed once."""
+        stack = dataclasses.replace(
+            self.stack,
+            images=self.stack.images[indices],
+            items=[self.stack.items[index] for index in indices],
+            digests=[self.stack.digests[index] for index in indices],
+            groups=None if self.stack.groups is None else [self.stack.groups[index] for index in indices],
+            firsts=None,
+        )
+        everything = np.arange(len(indices))
+        splits = dataclasses.replace(self.splits, train=everything, stop=everything[:0], calibrate=everything)
+        stored = None if self.backbone is None else StoredFeatures(self.backbone, stack.images)
+        return dataclasses.replace(self, stack=stack, splits=splits, folds=(), stored=stored)
 
     def within(self, folder: str, title: str | None = None) -> FitContext:
         """The same for a part of the work: with a folder of its own, and a title (else its name) before what progress

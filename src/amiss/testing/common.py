@@ -303,7 +303,7 @@ def engines_agree(method: Method) -> None:
     if method.has_map:
         exact = detector.model_.on("torch").anomaly_map(unseen[:8])  # bfloat16, where a trial chose it, rounds maps
         np.testing.assert_allclose(exported.anomaly_map(unseen[:8]), exact, atol=1e-4)
-        np.testing.assert_allclose(detector.anomaly_map(unseen[:8]), exact, atol=0.02 * np.ptp(exact))
+        np.testing.assert_allclose(detector.anomaly_map(unseen[:8]), exact, atol=0.02 * float(np.ptp(exact)))
 
 
 @check
