@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amiss.data.splits import MOST_CALIBRATION, split_normals
+from amiss.data.splits import MOST_CALIBRATION, split_folds, split_normals
 from amiss.errors import DataError
 
 groups_and_digests = st.lists(
@@ -33,6 +33,18 @@ def test_parts_are_disjoint_whole_and_never_empty(pairs: list[tuple[str | None, 
         assert not owners[0] & owners[1]
         assert not owners[0] & owners[2]
         assert not owners[1] & owners[2]
+
+
+@given(alike=st.lists(st.integers(0, 30), min_size=40, max_size=80), seed=st.integers(0, 5))
+def test_what_is_alike_stays_together_where_enough_groups_are_left(alike: list[int], seed: int) -> None:
+    n = len(alike)
+    folds = split_folds([None] * n, [str(index) for index in range(n)], seed, alike)
+    assert sorted(np.concatenate(folds).tolist()) == list(range(n))
+    if len(set(alike)) >= 10:
+        owners = [{alike[index] for index in fold} for fold in folds]
+        assert sum(len(each) for each in owners) == len(set(alike))
+    else:
+        assert [len(fold) for fold in folds] == [len(part) for part in np.array_split(range(n), 10)]
 
 
 def _components(pairs: list[tuple[str | None, str]]) -> int:

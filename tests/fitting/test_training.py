@@ -119,8 +119,8 @@ def test_checkpoints_of_an_earlier_version_are_not_gone_on_from(tmp_path: Path) 
     detector = amiss.PCA()
     detector.fit(normal, work_dir=tmp_path)
     run = tmp_path / "run.json"
-    assert '"checkpoints": 2' in run.read_text()
-    run.write_text(run.read_text().replace('"checkpoints": 2, ', ""))
+    assert '"checkpoints": 3' in run.read_text()
+    run.write_text(run.read_text().replace('"checkpoints": 3, ', ""))
     with pytest.raises(TrainingError, match="without resume"):
         detector.fit(normal, work_dir=tmp_path, resume=True)
 

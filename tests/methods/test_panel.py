@@ -86,6 +86,27 @@ def test_who_sees_nothing_has_no_weight() -> None:
     assert weight["pca"] > 5 * weight["gradient"]
 
 
+def test_who_knows_kinds_gains_weight_by_kinds_that_were_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bright and dark textures: a mean over all places tells a kind that nobody has shown it, memory of places less."""
+    images = task().normal[:60].repeat(4, axis=1).repeat(4, axis=2)
+    settings = {"members": "patch_memory,dfm", "size": (64, 64)}
+    weights = {}
+    for skill in ([0.0, 0.0], [0.0, 1.0], None):
+        with monkeypatch.context() as patch:
+            if skill is not None:
+                patch.setattr(amiss.Panel, "_skill_of_kinds", lambda *_, skill=skill: skill)
+            facts = amiss.Panel(**settings).fit(images).member_facts()
+        weights[str(skill)] = {each["name"]: each["weight"] for each in facts}["dfm"]
+    assert weights["[0.0, 0.0]"] < weights["None"] < weights["[0.0, 1.0]"]
+
+
+def test_kinds_are_held_out_where_images_are_held_out_for_good() -> None:
+    images = task().normal[:60].repeat(4, axis=1).repeat(4, axis=2)
+    panel = amiss.Panel(members="patch_memory,dfm", size=(64, 64), calibration="split").fit(images)
+    assert "folds" not in panel.splits_ or panel.splits_["folds"] is None
+    assert sum(each["weight"] for each in panel.member_facts()) == pytest.approx(1, abs=0.01)
+
+
 def test_it_is_near_its_best_member() -> None:
     unseen, labels = task().unseen, task().anomalous
     alone = [Ranking(fitted(kind).score(unseen).scores, labels).auroc() for kind in (amiss.KNN, amiss.PCA)]

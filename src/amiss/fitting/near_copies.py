@@ -22,19 +22,19 @@ def near_copies(vectors: NDArray[np.floating]) -> NDArray[np.int64]:
         vectors: (n, d) that describe each image as a whole, such as the mean of a backbone's features over all places.
 
     >>> rng = np.random.default_rng(0)
-    >>> items = rng.normal(size=(30, 8))
-    >>> groups = near_copies(np.concatenate([items, items[:5] + 0.05 * rng.normal(size=(5, 8))]))
+    >>> items = rng.normal(size=(30, 64))
+    >>> groups = near_copies(np.concatenate([items, items[:5] + 0.05 * rng.normal(size=(5, 64))]))
     >>> bool((groups[30:] == groups[:5]).all()), len(set(groups.tolist()))
     (True, 30)
     """
     n = len(vectors)
-    if not FEWEST <= n <= MOST:
+    deviation = vectors.std(axis=0)
+    varying = deviation > 1e-6
+    if not FEWEST <= n <= MOST or not varying.any():
         return np.arange(n)
     from sklearn.cluster import AgglomerativeClustering
     from sklearn.metrics import pairwise_distances
 
-    deviation = vectors.std(axis=0)
-    varying = deviation > 1e-6
     standardised = (vectors[:, varying] - vectors[:, varying].mean(axis=0)) / deviation[varying]
     distances = pairwise_distances(standardised.astype(np.float64))
     reach = np.partition(distances, max(_LEAST, round(_SHARE * n)), axis=1)[:, max(_LEAST, round(_SHARE * n))]
