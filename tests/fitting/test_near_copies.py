@@ -44,7 +44,7 @@ def test_few_images_and_equal_images_stand_alone() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("calibration", ["cross", "split"])
 def test_exposures_of_one_item_are_never_divided(calibration: str) -> None:
-    images = exposures(20, 3)
+    images = exposures(40, 3)
     model = amiss.DFM(size=(64, 64), calibration=calibration).fit(images).model_
     assert any("exposures of one item" in note for note in model.record.notes)
     if calibration == "split":
