@@ -14,3 +14,4 @@ if TYPE_CHECKING:  # for type checkers alone
     from . import teaching as teaching
     from . import watching as watching
     from . import web as web
+    from . import webhook as webhook
