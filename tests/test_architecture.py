@@ -25,8 +25,8 @@ ROOMS = (
 )  # fmt: skip
 #: What is imported inside functions: libraries of extras, which the core install does not have.
 EXTRAS = {
-    "av", "captum", "cv2", "imagecodecs", "kornia", "lzma", "matplotlib", "onnx", "pillow_heif", "pyarrow", "rich",
-    "safetensors", "scipy", "skimage", "sklearn", "tifffile",
+    "av", "captum", "cv2", "imagecodecs", "kornia", "lzma", "matplotlib", "onnx", "paho", "pillow_heif", "pyarrow",
+    "rich", "safetensors", "scipy", "skimage", "sklearn", "tifffile",
 }  # fmt: skip
 LAZY = ("anomalies", "networks", "objectives", "training")
 

@@ -163,7 +163,7 @@ def test_an_alert_gets_the_record(model: FittedModel, video: Path, tmp_path: Pat
     program = [sys.executable, "-c", f"import sys; open({str(told)!r}, 'w').write(sys.stdin.read())"]
     watcher = Watcher(model, alert=program)
     records, _ = watched(watcher, open_images(video))
-    for process in watcher._running:
+    for process in watcher._alert._running:
         process.wait(20)
     assert json.loads(told.read_text()) == records[0]
 

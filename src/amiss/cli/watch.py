@@ -8,7 +8,6 @@ import shlex
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import data, service
-from ..errors import DataError, UsageError
+from ..errors import UsageError
 from .console import (
     MOST_PIXELS,
     Engine,
@@ -30,30 +29,41 @@ from .console import (
     plain,
     progress_bar,
 )
+from .termination import TERMINATED
 
 if TYPE_CHECKING:
-    from ..data.live import LiveSource
-    from ..service.watching import Watcher
+    from ..model import FittedModel
+    from ..service.mqtt import MqttPublisher
+    from ..service.watch_group import Source, Watched, WatchGroup
+    from ..service.webhook import Webhook
 
 ORDER = 6
-_HELP = """Watch a video or a camera: tell when something is amiss, and keep a film of it.
+_HELP = """Watch cameras, videos and folders: tell when something is amiss, and keep a film of it.
 
 SOURCE is a video, a folder of frames, or a known set; or, watched until Ctrl-C: rtsp://..., http://..., camera:0 or
-/dev/video0. A camera that goes away is connected again; where scoring is too slow, frames are dropped, and counted.
+/dev/video0. Several are watched at once, and may have names: NAME=SOURCE. A camera that goes away is connected again;
+where scoring is too slow, frames are dropped, and counted. --folder scores every image that appears in a folder, once.
 
 \b
 An event begins when the score, averaged over the last 9 frames, exceeds the model's threshold. It ends with its video.
-With --out DIR, events are added to DIR/events.jsonl, and each has its film there; those of earlier runs stay. What
-cannot be read of a video is told when it is over, and --strict makes a failure of it.
---alert runs a program at the start of every event, with the event as JSON on its standard input.
+With --out DIR, events are added to DIR/events.jsonl, and each has its film there; those of earlier runs stay. Of
+several sources each has a folder in DIR. Rows of the images in a folder are added to images.jsonl.
+What cannot be read of a video is told when it is over, and --strict makes a failure of it.
+--alert runs a program at the start of every event, with the event as JSON on its standard input. --webhook and --mqtt
+send all events; addresses that hold secrets are best given as AMISS_WEBHOOK and AMISS_MQTT.
 
 \b
 Examples:
   amiss watch hall.amiss today.mp4 --out today
   amiss watch hall.amiss today.mp4 --false-alarm-rate 0.001
   amiss watch hall.amiss rtsp://10.0.0.7/door --out door --alert ./ring.sh
+  amiss watch hall.amiss door=rtsp://10.0.0.7/1 gate=rtsp://10.0.0.8/1 --out site --webhook https://example.org/amiss
+  amiss watch part.amiss --folder line-1 --folder line-2 --out parts --mqtt mqtt://localhost/parts
 """
-_STATUS_EVERY = 60.0
+#: Records that are sent on; images only where they are amiss or cannot be read.
+_SENT = ("start", "end", "damaged", "lost", "back", "behind", "failed")
+#: Seconds that receivers have at the end.
+_FAREWELL = 0.4
 
 
 def register(app: typer.Typer) -> None:
@@ -62,10 +72,27 @@ def register(app: typer.Typer) -> None:
 
 def watch(
     path: Model,
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Video, camera or stream.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="Folder for events.jsonl and films.", show_default=False)] = None,
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SOURCE]...", help="Videos, cameras or streams.", show_default=False),
+    ] = None,
+    folder: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DIR", help="Score each image that appears in it (with --out).", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for events.jsonl, images.jsonl and films.", show_default=False)
+    ] = None,
     alert: Annotated[
         str | None, typer.Option(metavar="COMMAND", help="Run at the start of every event.", show_default=False)
+    ] = None,
+    webhook: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="POST events there, as JSON.", envvar="AMISS_WEBHOOK", show_default=False),
+    ] = None,
+    mqtt: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="Publish them: mqtt://HOST/TOPIC.", envvar="AMISS_MQTT", show_default=False),
     ] = None,
     rate: Annotated[float, typer.Option(help="Frames a second, where the source does not tell.", min=0.1)] = 25.0,
     false_alarm_rate: FalseAlarmRate = None,
@@ -77,41 +104,81 @@ def watch(
     command = shlex.split(alert) if alert else []
     if alert is not None and (not command or shutil.which(command[0]) is None):
         raise UsageError(f"--alert {alert!r} cannot be run; give a program and its arguments")
+    named = [service.watch_group.named_source(each) for each in (*(sources or ()), *(folder or ()))]
+    if not named:
+        raise UsageError("nothing is to be watched; give a camera, a video, or --folder DIR")
+    if folder and out is None:
+        raise UsageError("--folder scores each image once, also after a restart, so it needs --out to remember them")
+    outs = service.watch_group.folders_below(out, [each.name for each in named])
     model = load_model(path, engine, false_alarm_rate)
-    say = _Printer(json_)
-    if data.live.is_live(source):
-        live = data.live.LiveSource(source, told=lambda what, why: say({"event": what, "why": why}), patience=10)
-        watcher = service.watching.Watcher(model, out, command, rate, live=True)
-        status = _Status(live, watcher)
-        records = watcher.watch(live, 1, lambda row, smoothed: status.frame(say))
-        with _stopping(live.stop), contextlib.closing(records):
-            for record in records:
-                say(record)
-        _tell(watcher.unlike.sentences())
-        figures = {"frames": watcher.frames, "dropped": live.dropped, "unlike": watcher.unlike.count}
-        say({"event": "stopped", **figures, "events": watcher.count})
-        return
-    collection = data.open_images(source, "score")
-    rate = service.watching.rate_of(collection[:2], rate)
-    watcher = service.watching.Watcher(model, out, command, rate)
-    with progress_bar() as progress:
-        done = 0
+    _ = model.engine  # now, and once for all threads
+    group = service.watch_group.WatchGroup()
+    watched: list[Watched] = []
+    for number, (source, below) in enumerate(zip(named, outs, strict=True)):
+        if number >= len(sources or ()):
+            watched.append(_folder(source, model, below, command))
+        elif data.live.is_live(source.address):
+            alone = len(named) == 1
+            watched.append(service.watch_group.camera(source, group.say, model, below, command, rate, alone))
+        else:
+            frames = data.open_images(source.address, "score")
+            watched.append(service.watch_group.video(source, frames, model, below, command, rate))
+    with contextlib.ExitStack() as stack:
+        progress = stack.enter_context(progress_bar())
+        say = _Printer(json_)
+        receivers: list[Webhook | MqttPublisher] = []
+        for address in webhook or ():
+            receivers.append(service.webhook.Webhook(address, lambda sentence: _tell([sentence])))
+            stack.callback(receivers[-1].close, 0)
+        for address in mqtt or ():
+            receivers.append(service.mqtt.MqttPublisher(address, lambda sentence: _tell([sentence])))
+            stack.callback(receivers[-1].close, 0)
 
-        def each(row: Any, smoothed: float) -> None:
-            nonlocal done
-            done += 1
-            progress("watch", done, len(collection), "")
+        def waiting() -> None:
+            total = sum(each.total for each in watched)
+            if total:
+                progress("watch", sum(each.done for each in watched), total, "")
 
-        with contextlib.closing(watcher.watch(collection, each=each)) as records:
-            for record in records:
+        asked = stack.enter_context(_stopping(group.stop))
+        for record in group.run(watched, waiting):
+            if record["event"] != "failed" or len(watched) > 1:  # of one alone, it is the error at the end
                 say(record)
-    _tell((*collection.notes, *watcher.unlike.sentences()))
-    figures = {"frames": watcher.frames, "unreadable": watcher.unreadable, "unlike": watcher.unlike.count}
-    say({"event": "stopped", **figures, "events": watcher.count})
-    if not watcher.frames:
-        raise DataError(f"no frame of {source} could be read; check that a player shows it")
-    if strict and watcher.unreadable:
+            if record["event"] in _SENT or (record["event"] == "image" and (record["is_anomaly"] or record["error"])):
+                for receiver in receivers:
+                    receiver.send(record)
+        for receiver in receivers:
+            receiver.close(_FAREWELL / len(receivers))
+            if receiver.undelivered:
+                _tell([f"{receiver.undelivered} records could not be delivered to {receiver.shown}"])
+            counts = {"delivered": receiver.delivered, "undelivered": receiver.undelivered}
+            say({"event": "sent", "to": receiver.shown, **counts})
+    unreadable = _finish(watched, group, say)
+    if len(watched) == 1 and group.errors:
+        raise group.errors[watched[0].source]
+    if asked and all(each.total for each in watched):  # cut short: none of them goes on for ever
+        if signal.SIGTERM in asked:
+            raise typer.Exit(TERMINATED)
+        raise KeyboardInterrupt
+    if group.errors or (strict and unreadable):
         raise typer.Exit(1)
+
+
+def _folder(source: Source, model: FittedModel, out: Path | None, command: list[str]) -> Watched:
+    assert out is not None  # as was asked for
+    watcher = service.folders.FolderWatcher(model, Path(source.address), out, source.name)
+    return service.watch_group.WatchedFolder(source.name, watcher, service.watching.Alert(command).run)
+
+
+def _finish(watched: list[Watched], group: WatchGroup, say: _Printer) -> int:
+    """Tell what was seen of each source that did not fail; returns how much could not be read in all."""
+    unreadable = 0
+    for each in watched:
+        _tell(each.notes())
+        figures = each.figures()
+        unreadable += figures.get("unreadable", 0)
+        if each.source not in group.errors or len(watched) > 1 or each.total:
+            say({"event": "stopped", "source": each.source, **figures})
+    return unreadable
 
 
 def _tell(notes: Iterable[str]) -> None:
@@ -120,40 +187,22 @@ def _tell(notes: Iterable[str]) -> None:
 
 
 @contextlib.contextmanager
-def _stopping(stop: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C, or a service manager's signal to end, stops in good order; the second one at once."""
+def _stopping(stop: Callable[[], None]) -> Iterator[list[int]]:
+    """Ctrl-C, or a service manager's signal to end, stops in good order; the second one at once. Yields what came."""
+    asked: list[int] = []
 
-    asked_before = False
-
-    def asked(number: int, frame: object) -> None:
-        nonlocal asked_before
-        if asked_before:
+    def stopped(number: int, frame: object) -> None:
+        asked.append(number)
+        if len(asked) > 1:
             raise KeyboardInterrupt
-        asked_before = True
         stop()
 
-    before = {each: signal.signal(each, asked) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: signal.signal(each, stopped) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield asked
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-
-
-class _Status:
-    """Says once a minute how a camera is doing."""
-
-    def __init__(self, live: LiveSource, watcher: Watcher) -> None:
-        self._live, self._watcher, self._frames, self._since = live, watcher, 0, time.monotonic()
-
-    def frame(self, say: _Printer) -> None:
-        self._frames += 1
-        now = time.monotonic()
-        if now - self._since >= _STATUS_EVERY:
-            figures: dict[str, float] = {"frames_per_second": round(self._frames / (now - self._since), 1)}
-            figures |= {"dropped": self._live.dropped, "reconnected": self._live.reconnections}
-            say({"event": "status", **figures, "unlike": self._watcher.unlike.count})
-            self._frames, self._since = 0, now
 
 
 class _Printer:
@@ -170,9 +219,15 @@ class _Printer:
 
 
 def _sentence(record: dict[str, Any]) -> str:
-    what = record["event"]
+    what, source = record["event"], plain(record.get("source"))
+    if what == "image":
+        verdict = (
+            "[yellow]unreadable[/]" if record["error"] else "[bold red]AMISS[/]" if record["is_anomaly"] else "normal"
+        )
+        told = record["error"] or f"score {record['score']:.3f} (p {record['p_value']:.4f})"
+        return f"{verdict}  {plain(record['name'])}  {plain(told)}"
     if what == "start":
-        where = f"{plain(record['video'])} " if record["video"] else ""
+        where = f"{plain(record['video'] or record['source'])} "
         return f"[bold red]AMISS[/]  {where}from {_when(record['start_time'])}, score {record['score']:.3f}"
     if what == "end":
         film = f", film {plain(record['clip'])}" if record["clip"] else ""
@@ -183,10 +238,14 @@ def _sentence(record: dict[str, Any]) -> str:
     if what == "damaged":
         return f"[yellow]damaged[/]  {record['unreadable']} unreadable: {plain(record['error'])}"
     if what == "lost":
-        return f"[yellow]lost[/]   {plain(record['why'])}; trying again"
+        return f"[yellow]lost[/]   {source}: {plain(record['why'])}; trying again"
     if what == "back":
-        return "[green]back[/]"
-    return ", ".join(f"{key} {value}" for key, value in record.items() if key != "event")
+        return f"[green]back[/]   {source}"
+    if what == "behind":
+        return f"[yellow]behind[/] {source}: {record['dropped']} frames left out, scoring is too slow"
+    if what == "failed":
+        return f"[bold red]failed[/] {plain(record['why'])}"
+    return ", ".join(f"{key} {plain(value)}" for key, value in record.items() if key != "event")
 
 
 def _when(time: float | str | None) -> str:

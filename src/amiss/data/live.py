@@ -18,6 +18,8 @@ from amiss.errors import AmissError, DataError, UsageError
 _WAITING = 64
 #: Seconds before the first attempt to reconnect, and at most; each waits twice as long as the one before.
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
+#: Seconds that a connection must last for the next wait to be the first again.
+_STEADY = 10.0
 #: Seconds without a frame after which a stream counts as lost, in microseconds as FFmpeg takes it.
 _TIMEOUT = "10000000"
 
@@ -31,6 +33,15 @@ def is_live(source: str) -> bool:
     return bool(re.match(r"(rtsps?|rtmp|http|https|udp|srt|tcp)://|/dev/video\d+$|camera:\d+$", source))
 
 
+def shown_address(address: str) -> str:
+    """An address as it may be shown: without what may be a secret, the user, the password and the query.
+
+    >>> shown_address("rtsp://ann:secret@10.0.0.7/door?token=4711")
+    'rtsp://10.0.0.7/door'
+    """
+    return re.sub(r"\?.*", "", re.sub(r"//[^/]*@", "//", address)) if "://" in address else address
+
+
 def _connected(address: str) -> Iterator[Pixels]:
     """The frames of a camera or stream from now on; ends, or raises, when it goes away."""
     import av
@@ -41,7 +52,9 @@ def _connected(address: str) -> Iterator[Pixels]:
     container: Any = av.open(path, format="v4l2" if path.startswith("/dev/") else None, options=options)
     try:
         if address.startswith("http") and container.duration is not None:
-            raise UsageError(f"{address} is a file, which would be watched too fast; download it, and watch the file")
+            raise UsageError(
+                f"{shown_address(address)} is a file, which would be watched too fast; download it, and watch the file"
+            )
         for frame in container.decode(video=0):
             yield pixels_of(frame)
     finally:
@@ -52,13 +65,14 @@ class LiveSource:
     """The frames of a camera or stream as items, for ever, or until `stop`.
 
     A thread of its own reads. When it goes away it is connected again, after half a second, and twice as long after
-    every failure, 30 seconds at most. When more than 64 frames wait, they are dropped: what is scored is what happens
-    now. After either, `Item.video` has another name, so that no clip spans the gap; `Item.group` names the connection.
+    every failure, 30 seconds at most; a connection that does not last 10 seconds is a failure in this respect. When
+    more than 64 frames wait, they are dropped: what is scored is what happens now. After either, `Item.video` has
+    another name, so that no clip spans the gap; `Item.group` names the connection.
 
     Args:
         address: see `is_live`.
         connect: from the address to an iterator of frames; PyAV's by default.
-        told: is told `lost` with the reason, and `back`.
+        told: is told `lost` with the reason, once however many attempts then fail, and `back`.
         patience: attempts in a row that may fail before it gives up; None never does.
 
     Attributes:
@@ -92,7 +106,7 @@ class LiveSource:
     def __iter__(self) -> Iterator[Item]:
         reader = threading.Thread(target=self._read, name="amiss-camera", daemon=True)
         reader.start()
-        number, shown = 0, re.sub(r"//[^/]*@", "//", self.address)  # names are told, passwords are not
+        number, shown = 0, shown_address(self.address)  # names are told, passwords are not
         try:
             while True:
                 with self._changed:
@@ -117,9 +131,9 @@ class LiveSource:
             self.stop()
 
     def _read(self) -> None:
-        failures, seen = 0, False
+        shown, failures, seen, wait = shown_address(self.address), 0, False, _FIRST_WAIT
         while not self._stopped.is_set():
-            reason = "it ended"
+            reason, begun = "it ended", time.monotonic()
             try:
                 for pixels in self._connect(self.address):
                     if self._stopped.is_set():
@@ -134,17 +148,21 @@ class LiveSource:
                 self._give_up(error)
                 return
             except Exception as error:  # PyAV has many classes for what cameras do
-                reason = str(error) or type(error).__name__
+                reason = str(error).replace(self.address, shown) or type(error).__name__
             if self._stopped.is_set():  # what ends after that is not lost
                 return
             failures += 1
             self._piece += 1
-            self._told("lost", reason)
+            if failures == 1:
+                self._told("lost", reason)
             if self._patience is not None and failures > self._patience:
-                what = f"{self.address} cannot be read ({reason})"
+                what = f"{shown} cannot be read ({reason})"
                 self._give_up(DataError(f"{what}; check the address, and that nobody else uses it"))
                 return
-            self._stopped.wait(min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (failures - 1)))
+            if time.monotonic() - begun > _STEADY:
+                wait = _FIRST_WAIT
+            self._stopped.wait(wait)
+            wait = min(_LONGEST_WAIT, 2 * wait)
 
     def _give_up(self, error: AmissError) -> None:
         with self._changed:

@@ -11,7 +11,11 @@ __getattr__, __dir__ = lazy.attach(__name__)
 
 if TYPE_CHECKING:  # for type checkers alone
     from . import exporting as exporting
+    from . import folders as folders
+    from . import mqtt as mqtt
+    from . import records as records
     from . import teaching as teaching
+    from . import watch_group as watch_group
     from . import watching as watching
     from . import web as web
     from . import webhook as webhook

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from ..model import FittedModel, Row
 from ..report.film import LONGEST, Film, marked
 from ..report.heatmap import overlay, shrunk
 from ..report.unlike import UnlikeImages
+from .records import Record, append_record, read_records
 
 #: Seconds of a clip before its event begins, and at most in all.
 _BEFORE, _LONGEST = 2.0, 60.0
@@ -41,7 +42,31 @@ _REMEMBERED = 256
 #: Frames a second where a source does not tell.
 ASSUMED_RATE = 25.0
 
-Record = dict[str, Any]
+
+class Alert:
+    """A program that is started with a record on its standard input, and not waited for.
+
+    Args:
+        command: the program with its arguments; empty for none.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = list(command)
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def run(self, record: Record) -> None:
+        """Start it; it reads the record as a line of JSON."""
+        self._running = [process for process in self._running if process.poll() is None]
+        if not self._command:
+            return
+        process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        assert process.stdin is not None
+        try:
+            process.stdin.write(json.dumps(record).encode() + b"\n")
+            process.stdin.close()
+        except BrokenPipeError:  # it does not care for its input
+            pass
+        self._running.append(process)
 
 
 class Watcher:
@@ -54,6 +79,7 @@ class Watcher:
         rate: frames a second, of clips and of times that a source does not tell.
         live: are times those of the clock?
         events: makes what finds the events of one video; without it, one with the thresholds of the model.
+        source: what is watched, by the name that records give it.
     """
 
     def __init__(
@@ -64,14 +90,15 @@ class Watcher:
         rate: float = ASSUMED_RATE,
         live: bool = False,
         events: Callable[[], Events] | None = None,
+        source: str | None = None,
     ) -> None:
-        self._model, self._folder, self._alert, self._rate, self._live = model, folder, list(alert), rate, live
+        self._model, self._folder, self._rate, self._live, self._source = model, folder, rate, live, source
+        self._alert = Alert(alert)
         thresholds = model.decision.event_thresholds()
         self._new_events = events or (lambda: Events(*thresholds))
         self._recent: deque[Row] = deque(maxlen=max(1, round(_BEFORE * rate)))
         self._film: Film | None = None
         self._filmed = self._earlier = 0
-        self._running: list[subprocess.Popen[bytes]] = []
         self._damaged: dict[str, tuple[int, str | None]] = {}
         self._video: str | None = None
         self._begin(None)
@@ -151,7 +178,7 @@ class Watcher:
         """What is left to tell where a video is over."""
         yield from self._ended(self._events.finish())
         for video, (count, reason) in self._damaged.items():
-            record = {"event": "damaged", "video": video, "unreadable": count, "error": reason}
+            record = {"event": "damaged", "source": self._source, "video": video, "unreadable": count, "error": reason}
             self._say(record)
             yield record
         self._damaged.clear()
@@ -168,7 +195,7 @@ class Watcher:
             self._say(started)  # first: a run that is stopped tells the end of what has been told alone
             self._started = started
             self._open_film()
-            self._run_alert(self._started)
+            self._alert.run(self._started)
             yield self._started
         self._keep(row)
 
@@ -187,6 +214,7 @@ class Watcher:
     def _record(self, what: str, event: Event, start_time: float | str | None) -> Record:
         return {
             "event": what,
+            "source": self._source,
             "number": self._earlier + self.count,
             "video": None if self._live else self._video,
             "start": event.start,
@@ -207,27 +235,8 @@ class Watcher:
         return None if self._live else round(frame / self._rate, 3)
 
     def _say(self, record: Record) -> None:
-        if self._folder is None:
-            return
-        path = self._folder / "events.jsonl"
-        try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-        except OSError as error:
-            raise WriteError(f"{path} cannot be written: {error.strerror}; make room, or give another --out") from error
-
-    def _run_alert(self, record: Record) -> None:
-        self._running = [process for process in self._running if process.poll() is None]
-        if not self._alert:
-            return
-        process = subprocess.Popen(self._alert, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-        assert process.stdin is not None
-        try:
-            process.stdin.write(json.dumps(record).encode() + b"\n")
-            process.stdin.close()
-        except BrokenPipeError:  # it does not care for its input
-            pass
-        self._running.append(process)
+        if self._folder is not None:
+            append_record(self._folder / "events.jsonl", record)
 
     def _open_film(self) -> None:
         if self._folder is None:
@@ -268,43 +277,16 @@ class Watcher:
 def _begin_after(folder: Path) -> int:
     """The largest number of an event in a folder, by its records and films: none of them is written over.
 
-    Records are then ready to grow: half a record, which a run that was killed may leave, is cut off.
+    Records are then ready to grow, see `read_records`.
     """
     numbers = [0]
     for path in folder.glob("*event-*.mp4*"):
         named = re.search(r"event-(\d+)\.mp4", path.name)
         numbers.append(int(named[1]) if named else 0)
-    path = folder / "events.jsonl"
-    try:
-        with path.open("rb+") as file:
-            line = b"\n"
-            for line in file:
-                numbers.append(_number_in(line))
-            if not line.endswith(b"\n"):
-                if _parsed(line) is None:
-                    file.truncate(file.tell() - len(line))
-                else:
-                    file.write(b"\n")
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise WriteError(f"{path} cannot be written: {error.strerror}; give another --out") from error
+    for record in read_records(folder / "events.jsonl"):
+        number = record.get("number")
+        numbers.append(number if isinstance(number, int) else 0)
     return max(numbers)
-
-
-def _number_in(line: bytes) -> int:
-    """Of a record that has one, else 0."""
-    record = _parsed(line)
-    number = record.get("number") if isinstance(record, dict) else None
-    return number if isinstance(number, int) else 0
-
-
-def _parsed(line: bytes) -> Any:
-    """What a line of JSON holds; None where it is none."""
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None
 
 
 class Films:
