@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import http.server
 import json
 import os
 import re
+import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -202,3 +205,158 @@ def test_a_camera_is_watched_until_a_signal_and_the_open_event_is_told(
     assert records[-1]["unlike"] == 0
     assert [path.name[-14:] for path in (tmp_path / "out").glob("*.mp4*")] == ["event-0001.mp4"]
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+class Receiver(http.server.ThreadingHTTPServer):
+    """Keeps the records that it was sent."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+        super().__init__(("127.0.0.1", 0), _Handler)
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        self.server.records.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    monkeypatch.delenv("http_proxy", raising=False)
+    server = Receiver()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_several_sources_are_watched_at_once_and_one_that_fails_stops_no_other(
+    hall: Path, model: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, receiver: Receiver
+) -> None:
+    frames = [item.read() for item in open_images(hall / "today.mp4")][:95]
+    alive = threading.Event()
+    attempts = []
+
+    def connected(address: str) -> Iterator[Any]:
+        if address == "camera:1":  # dies again and again
+            attempts.append(address)
+            yield frames[0]
+            raise OSError("no such device")
+        for frame in frames:
+            yield frame
+            time.sleep(0.005)
+        while len(attempts) < 3:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        alive.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+
+    monkeypatch.setattr("amiss.data.live._connected", connected)
+    monkeypatch.setattr("amiss.service.watch_group._PATIENCE", 20)  # the films, on a busy machine
+    out, hook = tmp_path / "out", f"http://ann:s3cret@127.0.0.1:{receiver.server_port}/4711"
+    sources = ["door=camera:0", "gate=camera:1", f"today={hall / 'today.mp4'}"]
+    result = run("watch", model, *sources, "--out", out, "--json", "--webhook", hook).well()
+    records = [json.loads(line) for line in result.out.splitlines()]
+    assert alive.is_set()
+    for name in ("door", "today"):
+        told = [record["event"] for record in records if record.get("source") == name]
+        assert told == ["start", "end", "stopped"]
+        kept = [json.loads(line) for line in (out / name / "events.jsonl").read_text().splitlines()]
+        assert [(each["event"], each["source"]) for each in kept] == [("start", name), ("end", name)]
+        assert (out / name / kept[1]["clip"]).is_file()
+    gate = [record for record in records if record.get("source") == "gate"]
+    assert [record["event"] for record in gate][:3] == ["lost", "back", "lost"]
+    assert gate[0]["why"] == "no such device"
+    assert gate[-1]["event"] == "stopped"
+    sent = next(record for record in records if record["event"] == "sent")
+    assert sent == {
+        "event": "sent",
+        "to": f"http://127.0.0.1:{receiver.server_port}",
+        "delivered": len(receiver.records),
+        "undelivered": 0,
+    }
+    assert receiver.records == [record for record in records if record["event"] not in ("stopped", "sent")]
+    assert "s3cret" not in result.out + result.err
+    assert "4711" not in result.out + result.err
+
+
+def test_a_video_that_fails_beside_others_makes_a_failure_of_it_at_the_end(
+    hall: Path, model: Path, tmp_path: Path, run: Run
+) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    result = run("watch", model, hall / "today.mp4", f"bad={tmp_path / 'broken.mp4'}", "--json")
+    records = [json.loads(line) for line in result.out.splitlines()]
+    assert result.code == 1
+    assert [each["event"] for each in records if each["source"] == "bad"] == ["failed"]
+    assert [each["event"] for each in records if each["source"] != "bad"] == ["start", "end", "stopped"]
+
+
+def test_what_is_watched_must_have_names_of_its_own(hall: Path, model: Path, tmp_path: Path, run: Run) -> None:
+    run("watch", model).failed(2, "--folder DIR")
+    run("watch", model, hall / "today.mp4", hall / "today.mp4").failed(2, "today.mp4", "NAME=")
+    run("watch", model, "a=camera:0", "a=camera:1").failed(2, "called a", "NAME=")
+    run("watch", model, "--folder", tmp_path).failed(2, "--out")
+    run("watch", model, "--folder", tmp_path, "--out", tmp_path / "out").failed(2, "sees clips")
+    run("watch", model, "camera:0", "--webhook", "ftp://s3cret").failed(2, "http://HOST")
+    run("watch", model, "camera:0", "--mqtt", "mqtt://localhost").failed(2, "mqtt://HOST")
+
+
+def test_a_clock_that_jumps_back_loses_nothing(
+    hall: Path, model: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = [item.read() for item in open_images(hall / "today.mp4")][:95]
+    clock = time.time
+    jumped = []
+    monkeypatch.setattr("time.time", lambda: clock() - 86_400 * bool(jumped))
+
+    def connected(address: str) -> Iterator[Any]:
+        for number, frame in enumerate(frames):
+            if number == 70:
+                jumped.append(True)
+            yield frame
+            time.sleep(0.02)  # so that none is dropped
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+
+    monkeypatch.setattr("amiss.data.live._connected", connected)
+    for _ in range(2):
+        jumped.clear()
+        run("watch", model, "camera:0", "--out", tmp_path / "out", "--json").well()
+    kept = [json.loads(line) for line in (tmp_path / "out" / "events.jsonl").read_text().splitlines()]
+    assert [(each["event"], each["number"]) for each in kept] == [("start", 1), ("end", 1), ("start", 2), ("end", 2)]
+    assert all((tmp_path / "out" / each["clip"]).is_file() for each in kept if each["event"] == "end")
+    assert kept[1]["end_time"] < kept[0]["start_time"], "times are those of the clock"
+
+
+def test_a_folder_is_left_within_two_seconds_and_gone_on_with(
+    tmp_path: Path, run: Run, start: Callable[..., Any], pictures: Path
+) -> None:
+    images, out = tmp_path / "in", tmp_path / "out"
+    part = tmp_path / "part.amiss"
+    run("fit", pictures / "good", "--out", part, "--method", "pixel_zscore", "--false-alarm-rate", "0.1").well()
+    images.mkdir()
+    for number in range(3):
+        shutil.copy(pictures / "new" / f"{number:03}.png", images)
+    for expected in (3, 1):
+        process = start("watch", part, "--folder", images, "--out", out, "--json")
+        told = [json.loads(process.stdout.readline()) for _ in range(expected)]
+        assert [record["event"] for record in told] == ["image"] * expected
+        process.send_signal(signal.SIGTERM)
+        begun = time.monotonic()
+        last = json.loads(process.stdout.readline())
+        assert time.monotonic() - begun < 2, "all is written; Python's own end takes its time on a busy machine"
+        assert (last["event"], last["images"]) == ("stopped", expected)
+        assert process.communicate(timeout=30)[0] == ""
+        assert process.returncode == 0
+        shutil.copy(pictures / "new" / "011.png", images)
+    rows = [json.loads(line) for line in (out / "images.jsonl").read_text().splitlines()]
+    assert [row["file"] for row in rows] == ["000.png", "001.png", "002.png", "011.png"]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import data, service
-from ..errors import UsageError
+from ..errors import DataError, UsageError
 from .console import (
     MOST_PIXELS,
     Engine,
@@ -121,7 +121,13 @@ def watch(
             alone = len(named) == 1
             watched.append(service.watch_group.camera(source, group.say, model, below, command, rate, alone))
         else:
-            frames = data.open_images(source.address, "score")
+            try:
+                frames = data.open_images(source.address, "score")
+            except DataError as error:
+                if len(named) == 1:
+                    raise
+                group.fail(source.name, error)
+                continue
             watched.append(service.watch_group.video(source, frames, model, below, command, rate))
     with contextlib.ExitStack() as stack:
         progress = stack.enter_context(progress_bar())
@@ -141,7 +147,7 @@ def watch(
 
         asked = stack.enter_context(_stopping(group.stop))
         for record in group.run(watched, waiting):
-            if record["event"] != "failed" or len(watched) > 1:  # of one alone, it is the error at the end
+            if record["event"] != "failed" or len(named) > 1:  # of one alone, it is the error at the end
                 say(record)
             if record["event"] in _SENT or (record["event"] == "image" and (record["is_anomaly"] or record["error"])):
                 for receiver in receivers:
@@ -153,8 +159,10 @@ def watch(
             counts = {"delivered": receiver.delivered, "undelivered": receiver.undelivered}
             say({"event": "sent", "to": receiver.shown, **counts})
     unreadable = _finish(watched, group, say)
-    if len(watched) == 1 and group.errors:
-        raise group.errors[watched[0].source]
+    if len(named) == 1 and group.errors:
+        raise group.errors[named[0].name]
+    if not watched:  # none could be opened
+        raise next(iter(group.errors.values()))
     if asked and all(each.total for each in watched):  # cut short: none of them goes on for ever
         if signal.SIGTERM in asked:
             raise typer.Exit(TERMINATED)
@@ -176,7 +184,7 @@ def _finish(watched: list[Watched], group: WatchGroup, say: _Printer) -> int:
         _tell(each.notes())
         figures = each.figures()
         unreadable += figures.get("unreadable", 0)
-        if each.source not in group.errors or len(watched) > 1 or each.total:
+        if each.source not in group.errors:
             say({"event": "stopped", "source": each.source, **figures})
     return unreadable
 

@@ -124,7 +124,7 @@ def _taken_apart(address: str) -> tuple[urllib.parse.SplitResult, int, str]:
     except ValueError:
         parts, port = urllib.parse.urlsplit(""), 0
     topic = urllib.parse.unquote(parts.path.removeprefix("/"))
-    if parts.scheme not in _PORTS or not parts.hostname or not topic or re.search(r"[+#\0]", topic) or parts.fragment:
+    if parts.scheme not in _PORTS or not parts.hostname or not topic or re.search(r"[+#\0]", topic + address):
         raise UsageError(
             "the address of a broker must be mqtt://HOST[:PORT]/TOPIC or mqtts://..., the topic without + and #"
         )

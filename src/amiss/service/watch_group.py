@@ -267,6 +267,11 @@ class WatchGroup:
         """Tell a record to whoever iterates over `run`; from any thread."""
         self._records.put(record)
 
+    def fail(self, source: str, error: AmissError) -> None:
+        """Tell that a source cannot be watched, or not any longer."""
+        self.errors[source] = error
+        self.say({"event": "failed", "source": source, "why": str(error)})
+
     def stop(self) -> None:
         """Let all come to their end; safe in the handler of a signal."""
         self._stopped = time.monotonic()
@@ -291,9 +296,8 @@ class WatchGroup:
         while left and (self._stopped is None or time.monotonic() - self._stopped < _PATIENCE):
             with contextlib.suppress(queue.Empty):
                 record = self._records.get(timeout=0.2)
-                if record is None:
-                    left -= 1
-                else:
+                left -= record is None
+                if record is not None:
                     yield record
             waiting()
 
@@ -301,11 +305,9 @@ class WatchGroup:
         try:
             watched.run(self.say)
         except AmissError as error:
-            self.errors[watched.source] = error
-            self.say({"event": "failed", "source": watched.source, "why": str(error)})
+            self.fail(watched.source, error)
         except Exception as error:  # of one source: it must not end the others in silence
             why = f"{watched.source} cannot be watched ({type(error).__name__}: {error})"
-            self.errors[watched.source] = DataError(why)
-            self.say({"event": "failed", "source": watched.source, "why": why})
+            self.fail(watched.source, DataError(why))
         finally:
             self._records.put(None)
