@@ -57,8 +57,8 @@ def main() -> None:
     with Termination() as termination:
         try:
             _main()
-        except BaseException:
-            if not termination.asked:
+        except BaseException as error:
+            if not (termination.asked or (isinstance(error, SystemExit) and error.code == TERMINATED)):
                 raise
             # Whatever the interruption has become on its way here: work has been put down, and what Python still does
             # at its end may take longer than there is time.
