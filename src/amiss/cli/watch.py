@@ -165,6 +165,7 @@ def watch(
         raise next(iter(group.errors.values()))
     if asked and all(each.total for each in watched):  # cut short: none of them goes on for ever
         if signal.SIGTERM in asked:
+            print("amiss: stopped", file=sys.stderr)
             raise typer.Exit(TERMINATED)
         raise KeyboardInterrupt
     if group.errors or (strict and unreadable):
