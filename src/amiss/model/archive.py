@@ -41,14 +41,13 @@ def write_archive(path: Path, facts: Mapping[str, Any], parts: Mapping[str, byte
     """
     manifest = Manifest(
         format="amiss model",
-        format_version=FORMAT_VERSION,
+        format_version=1 if facts["preprocessing"]["roi"] is None else 2,  # before, all of an image was looked at
         **facts,
         sha256={name: hashlib.sha256(content).hexdigest() for name, content in parts.items()},
         graphs=[name for name in (GRAPH, BACKBONE) if name in parts],
     )
     with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        written = manifest.model_dump() | {"splits": manifest.splits.model_dump(exclude_none=True)}
-        archive.writestr(MANIFEST, json.dumps(written, indent=1))
+        archive.writestr(MANIFEST, json.dumps(manifest.written(), indent=1))
         for name, content in parts.items():
             archive.writestr(name, content)
 

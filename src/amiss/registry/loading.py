@@ -12,6 +12,7 @@ from .. import networks
 from ..calibration import MapScale
 from ..data.appearance import UsualAppearance
 from ..data.preprocessing import Preprocessing
+from ..data.region_of_interest import RegionOfInterest
 from ..engines import check_engine
 from ..environment import versions
 from ..errors import AmissError, ModelFileError
@@ -68,7 +69,8 @@ def _restored(manifest: Manifest, parts: dict[str, bytes], engine: str, without_
     backbone = parts.get(archive.BACKBONE)
     if (backbone is None) != (detector.backbone is None):
         raise ModelFileError("its settings and its backbone do not fit together")
-    preprocessing = Preprocessing(shape.colour, shape.height, shape.width, shape.aspect)
+    roi = None if shape.roi is None else RegionOfInterest(**shape.roi.model_dump() | {"runs": tuple(shape.roi.runs)})
+    preprocessing = Preprocessing(shape.colour, shape.height, shape.width, shape.aspect, roi)
     scores = {name: np.array(each, dtype=np.float32) for name, each in manifest.calibration.items()}
     groups = manifest.splits.calibrate.group_names
     if groups is not None and any(len(each) != len(groups) for each in scores.values()):
