@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..detectors.detector import Detector
+
+#: More reference images than amiss ever wrote; and bytes that tell of an array before its values.
+_MOST_REFERENCES, _HEAD = 64, 4096
 
 
 def load(path: str | Path, engine: str = "auto", *, without_torch: bool = False) -> FittedModel:
@@ -130,6 +135,9 @@ def _scorer(
 
 
 def _reference(content: bytes, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:  # such a file is a zip, and may be a bomb
+        if sum(part.file_size for part in archive.infolist()) > _MOST_REFERENCES * math.prod(shape) + _HEAD:
+            raise ModelFileError("its reference images claim to be more, or larger, than amiss keeps")
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         images: NDArray[np.uint8] = arrays["normal"]
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape or not len(images):
