@@ -20,6 +20,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from amiss.data.collection import Pixels
 from amiss.data.further_formats import (
     Decoded,
+    check_tiles,
     deep_colour,
     is_deep_colour,
     is_heic_name,
@@ -27,6 +28,7 @@ from amiss.data.further_formats import (
     teach_pillow_heic,
     tiff_page,
     tiff_pages,
+    tiles_of,
 )
 from amiss.errors import DataError
 
@@ -225,6 +227,8 @@ class PictureFile:
                     self._check_size(pages[number].imagewidth, pages[number].imagelength)
                     return _laid(tiff_page(pages[number], self._name), self._name)
             self._check_size(self._image.width, self._image.height)
+            if isinstance(self._image, TiffImageFile):
+                check_tiles(*tiles_of(self._image), self._name)
             if is_deep_colour(self._image):
                 return _laid(deep_colour(self._image, self._name), self._name)
             self._image.load()  # turns a TIFF; of others the orientation is still to be seen to
@@ -273,7 +277,7 @@ class PictureFile:
             formats = ", ".join(_FORMATS)
             raise DataError(f"{name} is not a picture of a known format ({formats}); remove or convert it") from error
         except Exception as error:  # decoders meet hostile bytes with errors of any class
-            cause = str(error) or type(error).__name__
+            cause = " ".join(str(error).split()) or type(error).__name__  # some libraries write lines
             raise DataError(f"{name} cannot be decoded ({cause}); remove it or save it anew") from error
 
     def _limit(self) -> str:
