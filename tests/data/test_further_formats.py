@@ -133,6 +133,19 @@ def test_without_the_extra_nothing_is_cut_to_8_bits(tmp_path: Path, monkeypatch:
     np.testing.assert_array_equal(read_image(tmp_path / "gray.png"), gray)
 
 
+def test_pages_in_a_circle_are_refused(tmp_path: Path) -> None:
+    """Floats in colour, which Pillow does not know: what follows the page is the page itself."""
+    path = tiff(tmp_path / "x.tif", DEEP.astype(np.float32) / 65535)
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        first = file.pages[0].offset
+        behind = first + 2 + 12 * len(file.pages[0].tags)
+    content[behind : behind + 4] = first.to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"x\.tif is a TIFF whose pages lead in a circle"):
+        read_image(path)
+
+
 @pytest.mark.parametrize("photometric", ["rgb", "minisblack"])
 @pytest.mark.parametrize("side", [16384, 65520])
 def test_tiles_far_larger_than_their_picture_are_refused(side: int, photometric: str, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from amiss.data.collection import Pixels
 from amiss.data.further_formats import (
     Decoded,
+    are_pictures,
     check_tiles,
     deep_colour,
     is_deep_colour,
@@ -209,7 +210,7 @@ class PictureFile:
         with self._explained():
             if self._image is None:
                 with tiff_pages(self._stream, self._name) as pages:
-                    found = self._pictures(not page.is_reduced and not page.is_mask for page in pages)
+                    found = self._pictures(are_pictures(pages, self._name))
             elif isinstance(self._image, TiffImageFile):
                 found = self._pictures(_pages_of_tiff(self._image))
             else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, NamedTuple
 
@@ -104,6 +104,20 @@ def tiff_pages(stream: IO[bytes], name: str) -> Iterator[Any]:
     stream.seek(0)
     with tifffile.TiffFile(stream) as file:
         yield file.pages
+
+
+def are_pictures(pages: Iterable[Any], name: str) -> Iterator[bool]:
+    """Of every page that `tiff_pages` gives, whether it is a picture of its own.
+
+    Raises:
+        DataError: a page is followed by one before it, as in a damaged file: they would never end.
+    """
+    passed: set[int] = set()
+    for page in pages:
+        if page.offset in passed:
+            raise DataError(f"{name} is a TIFF whose pages lead in a circle, as in a damaged one; save it anew")
+        passed.add(page.offset)
+        yield not page.is_reduced and not page.is_mask
 
 
 def tiff_page(page: Any, name: str) -> Decoded:

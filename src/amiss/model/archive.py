@@ -52,7 +52,7 @@ def write_archive(path: Path, facts: Mapping[str, Any], parts: Mapping[str, byte
     with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(MANIFEST, json.dumps(manifest.written(), indent=1))
         for name, content in parts.items():
-            archive.writestr(name, content)
+            archive.writestr(name, content, zipfile.ZIP_STORED)  # weights hardly pack, and take long to unpack
 
 
 def read_archive(path: Path) -> tuple[Manifest, dict[str, bytes]]:
