@@ -388,11 +388,12 @@ def try_kind(kind: str, count: int, seed: int, folder: Path) -> Outcome:
 _PAGE = """\
 # Broken and hostile files
 
-Written by `OMP_NUM_THREADS=1 python benchmarks/broken_files.py --share {share}`; seed {seed}. Honest files of every
-kind that is read ({honest}) were changed by bit flips, cuts, extreme numbers, and pieces repeated, moved and left out;
-parts of model files also behind new digests. A worker read each as `amiss score` or the service would, and was watched.
-**Wrong** counts what was neither read nor refused in one line by an error of amiss: other exceptions, deaths, more than
-{seconds:.0f} s or {megabytes} MB, files opened for writing, processes, connections and pickles.
+Written by `OMP_NUM_THREADS=1 python benchmarks/broken_files.py --share {share:g}`; seed {seed}.
+Honest files of every kind that is read ({honest}) were
+changed by bit flips, cuts, extreme numbers, and pieces repeated, moved and left out; parts of model files also behind
+new digests. A worker read each as `amiss score` or the service would, and was watched. **Wrong** counts what was
+neither read nor refused in one line by an error of amiss: other exceptions, deaths, more than {seconds:.0f} s or
+{megabytes} MB, files opened for writing, processes, connections and pickles.
 """
 
 
