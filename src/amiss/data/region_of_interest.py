@@ -37,7 +37,8 @@ class RegionOfInterest:
         flat = np.concatenate([[False], inside.ravel()])
         changes = np.flatnonzero(flat[1:] != flat[:-1])
         runs = np.diff(np.concatenate([[0], changes, [inside.size]]))
-        return cls(*inside.shape, tuple(runs.tolist()), fill)
+        height, width = inside.shape
+        return cls(height, width, tuple(runs.tolist()), fill)
 
     @functools.cached_property
     def inside(self) -> NDArray[np.bool_]:
