@@ -59,6 +59,7 @@ class Late(ModuleType):
 
 
 if TYPE_CHECKING:
+    import filelock as filelock
     import rich as rich
     import rich.console
     import rich.markup
@@ -67,5 +68,6 @@ if TYPE_CHECKING:
     import rich.table
     import torch as torch
 else:
+    filelock = Late("filelock")
     rich = Late("rich", ("console", "markup", "padding", "progress", "table"))
     torch = Late("torch")

@@ -49,6 +49,29 @@ def test_same_command_same_scores(
     assert first.score(pictures / "new").scores.tolist() == second.score(pictures / "new").scores.tolist()
 
 
+def test_a_region_is_learnt_kept_and_told(run: Run, pictures: Path, tmp_path: Path) -> None:
+    out, spoilt = tmp_path / "p.amiss", tmp_path / "spoilt"
+    fast = ("--method", "pca", "--false-alarm-rate", "0.1")
+    done = run(
+        "fit", pictures / "good", "--out", out, *fast, "--region", "2,0,12,16", "--ignore", "0,0,0.5,0.25"
+    ).well()
+    told = "65.6 % of each image, between 12.5 and 87.5 % of its width, and 0 and 100 % of its height"
+    assert f"It looks at {told}" in done.out
+    assert told in " ".join(run("info", out).well().out.split())
+    spoilt.mkdir()
+    for file in (pictures / "new").iterdir():
+        with Image.open(file) as picture:
+            picture.paste(255, (0, 0, 2, 16))
+            picture.save(spoilt / file.name)
+    as_it_was = run("score", out, pictures / "new", "--report", tmp_path / "r.html", "--json").well().json["rows"]
+    found = run("score", out, spoilt, "--json").well().json["rows"]
+    assert [row["score"] for row in found] == [row["score"] for row in as_it_was]
+    assert told in (tmp_path / "r.html").read_text(encoding="utf-8")
+    run("fit", pictures / "good", "--out", out, *fast, "--region", "2,0,17,16").failed(2, "reaches beyond the images")
+    keep = ("--region", "0,0,1,1", "--set", "aspect=keep")
+    run("fit", pictures / "good", "--out", out, *fast, *keep).failed(2, "aspect=keep")
+
+
 def test_says_what_it_did_and_what_is_next(run: Run, pictures: Path, quick: tuple[str, ...], tmp_path: Path) -> None:
     done = run("fit", pictures / "good", "--out", tmp_path / "p.amiss", *quick).well()
     assert done.err == ""

@@ -131,3 +131,32 @@ def test_without_the_extra_nothing_is_cut_to_8_bits(tmp_path: Path, monkeypatch:
     gray = DEEP[..., 0]
     Image.fromarray(gray).save(tmp_path / "gray.png")
     np.testing.assert_array_equal(read_image(tmp_path / "gray.png"), gray)
+
+
+def test_pages_in_a_circle_are_refused(tmp_path: Path) -> None:
+    """Floats in colour, which Pillow does not know: what follows the page is the page itself."""
+    path = tiff(tmp_path / "x.tif", DEEP.astype(np.float32) / 65535)
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        first = file.pages[0].offset
+        behind = first + 2 + 12 * len(file.pages[0].tags)
+    content[behind : behind + 4] = first.to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"x\.tif is a TIFF whose pages lead in a circle"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("photometric", ["rgb", "minisblack"])
+@pytest.mark.parametrize("side", [16384, 65520])
+def test_tiles_far_larger_than_their_picture_are_refused(side: int, photometric: str, tmp_path: Path) -> None:
+    """A file of a few hundred bytes whose tiles claim gigabytes; colour goes to tifffile, gray to Pillow."""
+    pixels = DEEP if photometric == "rgb" else DEEP[..., 0]
+    path = tiff(tmp_path / "x.tif", pixels, tile=(16, 16), compression="zlib", photometric=photometric)
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        places = [file.pages[0].tags[name].valueoffset for name in ("TileWidth", "TileLength")]
+    for place in places:
+        content[place : place + 4] = side.to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"x\.tif is a TIFF whose tiles take \d+ MiB each"):
+        read_image(path)

@@ -14,17 +14,19 @@ from hypothesis import strategies as st
 from onnx import parser
 
 from amiss.calibration import Decision
-from amiss.calibration.maps import resized
+from amiss.calibration.maps import resized, within
 from amiss.data.preprocessing import Preprocessing, to_float
+from amiss.data.region_of_interest import RegionOfInterest
 from amiss.export.whole_graph import whole_graph
 
 DECISION = Decision(np.float32([0.1, 0.25, 0.25, 0.5, 1e-7]), 0.2)
+ROI = RegionOfInterest.of(np.random.default_rng(0).random((7, 11)) > 0.4, fill=77)
 SPECS = [
     Preprocessing(colour, height, width, aspect)  # type: ignore[arg-type]
     for colour in ("gray", "rgb")
     for aspect in ("stretch", "keep")
     for height, width in ((16, 24), (33, 20))
-]
+] + [Preprocessing("gray", 16, 24, roi=ROI), Preprocessing("rgb", 33, 20, roi=ROI)]
 
 
 def scorer(spec: Preprocessing, length: int = 1) -> bytes:
@@ -87,7 +89,8 @@ def test_pixels_of_any_size_are_prepared_bit_for_bit(
     np.testing.assert_allclose(found["prepared"], expected, atol=allowed, rtol=0)
     rows, columns = spec.region(height, width)
     for one, image in zip(found["map"], found["prepared"], strict=True):
-        np.testing.assert_allclose(one, resized(image[0, rows, columns], height, width), atol=1e-6)
+        expected_map = within(image[:1], spec.inside)[0, rows, columns]
+        np.testing.assert_allclose(one, resized(expected_map, height, width), atol=1e-6)
 
 
 def _height_first_is_known() -> bool:

@@ -353,11 +353,42 @@ def test_a_graph_that_is_none_is_refused_with_the_name(model_file: Path, tmp_pat
     assert_refused(written(tmp_path / "no-graph.amiss", parts), engine="onnxruntime")
 
 
-@pytest.mark.parametrize("version", [2, 99, 10**30])
+@pytest.mark.parametrize("version", [3, 99, 10**30])
 def test_newer_format_is_refused_with_a_cure(version: int, model_file: Path, tmp_path: Path) -> None:
     parts = contents(model_file)
     path = written(tmp_path / "new.amiss", with_manifest(parts, manifest_of(parts) | {"format_version": version}))
     assert_refused(path, str(version), "upgrade amiss")
+
+
+def test_a_region_is_kept_and_raises_the_version(model_file: Path, tmp_path: Path) -> None:
+    """Versions that would look at all of an image refuse the file."""
+    model = amiss.KNN(seed=0, false_alarm_rate=0.1, region="0,0,0.5,1").fit(task().normal).model_
+    again = load(model.save(tmp_path / "region.amiss"))
+    assert again.preprocessing == model.preprocessing
+    np.testing.assert_array_equal(again.score(PROBE).scores, model.score(PROBE).scores)
+    assert read_manifest(tmp_path / "region.amiss")["format_version"] == 2
+    assert "roi" not in manifest_of(contents(model_file))["preprocessing"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"runs": [0, 10**30]},
+        {"runs": [256, 0]},
+        {"runs": [0, -1, 257]},
+        {"runs": []},
+        {"runs": [0, 255]},
+        {"height": 1 << 20, "runs": [0, 16 << 20]},
+        {"fill": 256},
+    ],
+    ids=str,
+)
+def test_a_region_that_cannot_be_is_refused(changes: dict[str, Any], model_file: Path, tmp_path: Path) -> None:
+    parts = contents(model_file)
+    manifest = manifest_of(parts)
+    roi = {"height": 16, "width": 16, "runs": [0, 256], "fill": 0} | changes
+    manifest |= {"format_version": 2, "preprocessing": manifest["preprocessing"] | {"roi": roi}}
+    assert_refused(written(tmp_path / "roi.amiss", with_manifest(parts, manifest)), "roi")
 
 
 def test_unknown_method_is_refused_with_the_name(model_file: Path, tmp_path: Path) -> None:

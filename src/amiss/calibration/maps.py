@@ -24,11 +24,26 @@ class MapScale:
     threshold: float
 
     @classmethod
-    def of(cls, maps: NDArray[np.float32], false_alarm_rate: float) -> MapScale:
-        """From the maps (n, h, w) of calibration normals."""
-        shown = smoothed(maps)
+    def of(
+        cls, maps: NDArray[np.float32], false_alarm_rate: float, inside: NDArray[np.bool_] | None = None
+    ) -> MapScale:
+        """From the maps (n, h, w) of calibration normals; `inside` is where in them (h, w) to look, None everywhere."""
+        shown = smoothed(within(maps, inside))
         highest = shown.reshape(len(shown), -1).max(axis=1)
-        return cls(float(np.median(shown)), Decision(highest, false_alarm_rate).threshold)
+        seen = shown if inside is None else shown[:, inside]
+        return cls(float(np.median(seen)), Decision(highest, false_alarm_rate).threshold)
+
+
+def within(maps: NDArray[np.float32], inside: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+    """Maps (n, h, w) with the smallest value of each one's inside (h, w) at all places outside; None: no place is.
+
+    >>> within(np.array([[[3, 2, 9]]], np.float32), np.array([[True, True, False]])).tolist()
+    [[[3.0, 2.0, 2.0]]]
+    """
+    if inside is None:
+        return maps
+    lowest = maps[:, inside].min(axis=1)
+    return np.where(inside, maps, lowest[:, None, None])
 
 
 def smoothed(maps: NDArray[np.float32]) -> NDArray[np.float32]:

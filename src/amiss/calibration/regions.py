@@ -75,6 +75,8 @@ def find_regions(
     if not level.max() > scale.threshold:  # most images end here, before their map is made large
         return []
     level = resized(level, *size)
+    if preprocessing.roi is not None:
+        level = np.where(preprocessing.roi.at(*size), level, np.float32(-np.inf))
     columns, firsts, ends = _runs(level > scale.threshold)
     found = []
     for runs in _connected(columns, firsts, ends, size[0]):

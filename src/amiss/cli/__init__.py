@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import logging
 import os
 import pkgutil
 import sys
+import warnings
 
 import typer
 
@@ -52,6 +54,12 @@ def make_app() -> typer.Typer:
     return app
 
 
+def quiet_libraries() -> None:
+    """Say nothing of what decoders think of damaged files: amiss says in one sentence which it cannot read, and why."""
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+
+
 def main() -> None:
     """Entry point of the `amiss` command: exits 0, 1 on failure, 2 on bad usage, 143 where SIGTERM ended it."""
     with Termination() as termination:
@@ -69,6 +77,7 @@ def main() -> None:
 
 
 def _main() -> None:
+    quiet_libraries()
     try:
         make_app()(prog_name="amiss")
     except AmissError as error:

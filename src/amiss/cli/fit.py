@@ -37,6 +37,7 @@ Examples:
   amiss fit parts/good --out part.amiss --set size=96x192 --set batch_size=32
   amiss fit parts/good --anomalies parts/bad --out part.amiss --method adnl
   amiss fit monday.mp4 tuesday.mp4 --out hall.amiss
+  amiss fit parts/good --out part.amiss --region 0.1,0.1,0.8,0.8 --ignore label.png
   amiss fit parts/good --out part.amiss --resume        # go on after a power cut
 """
 
@@ -62,6 +63,17 @@ def fit(
             help="Labelled images of both kinds that choose the epoch; a choice that has seen anomalies. Repeatable.",
             show_default=False,
         ),
+    ] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Where to look, alike in all images: X,Y,WIDTH,HEIGHT, a polygon 'X,Y X,Y X,Y', or a mask, white "
+            "there. In pixels, or in shares from 0 to 1. Repeatable. The model keeps it.",
+            show_default=False,
+        ),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="Where not to look, written like --region.", show_default=False)
     ] = None,
     effort: Annotated[
         str | None,
@@ -99,6 +111,7 @@ def fit(
         chosen = kind.effort_settings(effort) | chosen
     given = {"false_alarm_rate": false_alarm_rate, "seed": seed, "device": device}
     given |= {"epochs": epochs} if epochs is not None else {}
+    given |= {name: tuple(value) for name, value in (("region", region), ("ignore", ignore)) if value}
     chosen |= {name: value for name, value in given.items() if name not in chosen}
     detector = kind(**settings.check_settings(kind, chosen))
     detector.check()
@@ -157,6 +170,7 @@ def _report(model: FittedModel, method: str, out: Path, json_: bool) -> None:
                 },
                 "folds": splits.folds,
                 "size": [height, width],
+                "region": None if model.preprocessing.roi is None else model.preprocessing.roi.in_words,
                 "features": model.method.features,
                 "channels": channels,
                 "training": record.training.model_dump(),
@@ -179,6 +193,8 @@ def _report(model: FittedModel, method: str, out: Path, json_: bool) -> None:
             f"  {plain(member['name']):<16}{member['seconds']:6.1f} s   weight {member['weight']:.2f}   "
             f"share {percent(member['share'])}"
         )
+    if model.preprocessing.roi is not None:
+        people.print(f"It looks at {model.preprocessing.roi.in_words}, here and whenever it scores.")
     mark = "[green]promise[/]" if decision.guaranteed else "[yellow]caution[/]"
     people.print(f"{mark}  {plain(decision.explain())}")
     name, size = plain(str(out)), out.stat().st_size / 1e6

@@ -125,8 +125,6 @@ def score(
         collector = None
         if report is not None:
             collector = reporting.collect.ReportCollector(model, f"Scores of {path.name}", explainer, progress)
-        run: dict[str, Any] = {"model": reporting.table.digest_of(path), "engine": model.engine.name}
-        run |= {"inputs": inputs, "false-alarm rate": model.false_alarm_rate}
         annotations = None
         if coco is not None:
             annotations = stack.enter_context(reporting.regions.coco_file(coco, f"Regions found by {path.name}"))
@@ -134,6 +132,8 @@ def score(
         further = [*(["time"] if _has_times(collection) else []), *(["map"] if heatmaps else [])]
         table = None
         if out is not None:
+            run: dict[str, Any] = {"model": reporting.table.digest_of(path), "engine": model.engine.name}
+            run |= {"inputs": inputs, "false-alarm rate": model.false_alarm_rate}
             written = reporting.table.result_table(out, run, resume, regions, further, model.decision)
             table = stack.enter_context(written)
         for each in earlier:  # now that nothing else forbids the run

@@ -20,6 +20,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 from amiss.data.collection import Pixels
 from amiss.data.further_formats import (
     Decoded,
+    are_pictures,
+    check_tiles,
     deep_colour,
     is_deep_colour,
     is_heic_name,
@@ -27,6 +29,7 @@ from amiss.data.further_formats import (
     teach_pillow_heic,
     tiff_page,
     tiff_pages,
+    tiles_of,
 )
 from amiss.errors import DataError
 
@@ -207,7 +210,7 @@ class PictureFile:
         with self._explained():
             if self._image is None:
                 with tiff_pages(self._stream, self._name) as pages:
-                    found = self._pictures(not page.is_reduced and not page.is_mask for page in pages)
+                    found = self._pictures(are_pictures(pages, self._name))
             elif isinstance(self._image, TiffImageFile):
                 found = self._pictures(_pages_of_tiff(self._image))
             else:
@@ -225,6 +228,8 @@ class PictureFile:
                     self._check_size(pages[number].imagewidth, pages[number].imagelength)
                     return _laid(tiff_page(pages[number], self._name), self._name)
             self._check_size(self._image.width, self._image.height)
+            if isinstance(self._image, TiffImageFile):
+                check_tiles(*tiles_of(self._image), self._name)
             if is_deep_colour(self._image):
                 return _laid(deep_colour(self._image, self._name), self._name)
             self._image.load()  # turns a TIFF; of others the orientation is still to be seen to
@@ -273,7 +278,7 @@ class PictureFile:
             formats = ", ".join(_FORMATS)
             raise DataError(f"{name} is not a picture of a known format ({formats}); remove or convert it") from error
         except Exception as error:  # decoders meet hostile bytes with errors of any class
-            cause = str(error) or type(error).__name__
+            cause = " ".join(str(error).split()) or type(error).__name__  # some libraries write lines
             raise DataError(f"{name} cannot be decoded ({cause}); remove it or save it anew") from error
 
     def _limit(self) -> str:

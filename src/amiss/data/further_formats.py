@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, NamedTuple
 
@@ -13,9 +14,11 @@ from ..environment import versions
 from ..errors import DataError
 from .collection import Pixels
 
-_BITS_PER_SAMPLE, _ORIENTATION = 258, 274
+_BITS_PER_SAMPLE, _ORIENTATION, _SAMPLES, _TILE_WIDTH, _TILE_LENGTH = 258, 274, 277, 322, 323
 #: Of one pixel of a TIFF, at most: red, green, blue and alpha of 64 bits, or more channels of fewer.
 _MOST_BYTES = 32
+#: Tiles of so many bytes are common, however small the picture; larger ones are taken in pictures as large.
+_LARGEST_TILE = 64 << 20
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -61,6 +64,22 @@ def is_deep_colour(image: ImageFile) -> bool:
     return image.format == "PNG" and image.mode != "I;16" and any(";16" in str(tile[3]) for tile in image.tile)
 
 
+def tiles_of(image: TiffImageFile) -> tuple[int, int]:
+    """Bytes of a tile of the page at which it stands, 0 where it has none, and of the picture, both unpacked."""
+    tags = image.tag_v2
+    bits = max(tags.get(_BITS_PER_SAMPLE, (1,))) * tags.get(_SAMPLES, 1)
+    tile = tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_LENGTH, 0)
+    return tile * bits // 8, image.width * image.height * bits // 8
+
+
+def check_tiles(tile: int, picture: int, name: str) -> None:
+    """Raise `DataError` where a tile (in bytes, unpacked) is far larger than its picture: a small file can claim so."""
+    if tile > max(_LARGEST_TILE, 4 * picture):
+        raise DataError(
+            f"{name} is a TIFF whose tiles take {tile >> 20} MiB each, far more than the picture; save it anew"
+        )
+
+
 def deep_colour(image: ImageFile, name: str) -> Decoded:
     """The page of such a picture at which it stands. Raises `DataError` without the extra."""
     stream: Any = image.fp
@@ -87,6 +106,20 @@ def tiff_pages(stream: IO[bytes], name: str) -> Iterator[Any]:
         yield file.pages
 
 
+def are_pictures(pages: Iterable[Any], name: str) -> Iterator[bool]:
+    """Of every page that `tiff_pages` gives, whether it is a picture of its own.
+
+    Raises:
+        DataError: a page is followed by one before it, as in a damaged file: they would never end.
+    """
+    passed: set[int] = set()
+    for page in pages:
+        if page.offset in passed:
+            raise DataError(f"{name} is a TIFF whose pages lead in a circle, as in a damaged one; save it anew")
+        passed.add(page.offset)
+        yield not page.is_reduced and not page.is_mask
+
+
 def tiff_page(page: Any, name: str) -> Decoded:
     """One of them, decoded. Raises `DataError` where it is neither gray nor RGB, or over 32 bytes a pixel."""
     space = page.photometric.name
@@ -96,6 +129,7 @@ def tiff_page(page: Any, name: str) -> Decoded:
         )
     if page.nbytes > page.imagewidth * page.imagelength * _MOST_BYTES:  # a small file can claim any number of samples
         raise DataError(f"{name} is a TIFF of {page.samplesperpixel} samples a pixel; save it as gray or RGB")
+    check_tiles(math.prod(page.chunks) * page.dtype.itemsize if page.is_tiled else 0, page.nbytes, name)
     pixels = page.asarray()
     if page.axes == "SYX":
         pixels = pixels.transpose(1, 2, 0)

@@ -36,6 +36,9 @@ _ANOMALOUS = frozenset({
 #: The kind that normal images have in every collection made from a folder.
 NORMAL_KIND = "good"
 
+#: Of the number of a frame.
+_MOST_DIGITS = 18
+
 
 def is_normal_name(name: str) -> bool:
     """Whether a folder, or kind, of this name holds normal images.
@@ -124,7 +127,7 @@ def read_events(path: str | os.PathLike[str]) -> list[Stretch]:
     found = []
     for where, row in read_table(path, ("video", "start", "end")):
         for key in ("start", "end"):
-            if not row[key].isdecimal():
+            if not row[key].isdecimal() or len(row[key]) > _MOST_DIGITS:
                 raise DataError(f"{where}: {key} is {row[key]!r}; give the number of a frame, counted from 0")
         start, end, kind = int(row["start"]), int(row["end"]), row.get("kind") or None
         if start > end:

@@ -87,7 +87,7 @@ def check_masks(items: Iterable[Item]) -> None:
             check_shape(item.mask, shape, item.name, size)
 
 
-def check_shape(path: Path, shape: tuple[int, ...], name: str, size: tuple[int, int]) -> None:
+def check_shape(path: str | Path, shape: tuple[int, ...], name: str, size: tuple[int, int]) -> None:
     """Raise `MaskShapeError`, which names both, unless a mask (h, w) has the aspect of its image (h, w)."""
     if abs(shape[0] * size[1] - shape[1] * size[0]) > max(*size, *shape):
         raise MaskShapeError(

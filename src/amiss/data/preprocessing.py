@@ -12,6 +12,7 @@ from PIL import Image
 
 from ..errors import UsageError
 from .collection import Pixels
+from .region_of_interest import RegionOfInterest
 
 #: Largest side that is kept as it is when no size is asked for; the papers' networks are made for 28 to 128 pixels.
 _LARGEST_KEPT = 128
@@ -31,6 +32,8 @@ class Preprocessing:
         height, width: pixels after resizing (bilinear, antialiased when shrinking).
         aspect: `stretch` brings every image to height and width; `keep` only shrinks what is larger, keeps its aspect,
             and fills up around it with its mirror image.
+        roi: where in an image the model looks; None: everywhere. All else is filled in before the image is resized, so
+            that no pixel of it has a part in any of the prepared image. Only where images are stretched.
 
     >>> import numpy as np
     >>> spec = Preprocessing("gray", 8, 8)
@@ -42,6 +45,7 @@ class Preprocessing:
     height: int
     width: int
     aspect: Literal["stretch", "keep"] = "stretch"
+    roi: RegionOfInterest | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -52,6 +56,8 @@ class Preprocessing:
         """(h, w) or (h, w, 3) pixels to (c, height, width): uint8 where the source is uint8, else float32 in [0, 1]."""
         if self.colour == "gray" and pixels.ndim == 3:
             pixels = _luma(_unit(pixels))
+        if self.roi is not None:
+            pixels = self.roi.filled(pixels)
         rows, columns = self.region(*pixels.shape[:2])
         inner = (rows.stop - rows.start, columns.stop - columns.start)
         if pixels.shape[:2] != inner:
@@ -78,9 +84,15 @@ class Preprocessing:
         top, left = (self.height - inner[0]) // 2, (self.width - inner[1]) // 2
         return slice(top, top + inner[0]), slice(left, left + inner[1])
 
+    @property
+    def inside(self) -> NDArray[np.bool_] | None:
+        """(height, width) of the prepared image, True where it shows any of the region of interest; None: all of it."""
+        return None if self.roi is None else self.roi.touching(self.height, self.width)
+
     def to_dict(self) -> dict[str, Any]:
         """What the manifest of a model file holds."""
-        return asdict(self) | {"resize": "bilinear, antialiased", "scale": "[0, 1]"}
+        roi = None if self.roi is None else asdict(self.roi) | {"runs": list(self.roi.runs)}
+        return asdict(self) | {"roi": roi, "resize": "bilinear, antialiased", "scale": "[0, 1]"}
 
 
 def to_float(batch: NDArray[Any]) -> NDArray[np.float32]:

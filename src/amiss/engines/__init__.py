@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import lazy
+from ..calibration.maps import within
 from ..data.clips import Clips
 from ..data.preprocessing import to_float
 from ..errors import UsageError
@@ -53,6 +54,29 @@ class Engine(Protocol):
 
     def run(self, images: NDArray[np.float32]) -> Output:
         """Score one batch."""
+
+
+@dataclass(frozen=True)
+class EngineWithin:
+    """An engine whose maps tell of a region of interest alone: outside of it they have their smallest value inside.
+
+    Attributes:
+        engine: scores prepared images, whose outside is filled already.
+        inside: (h, w) bool, True where the model looks.
+    """
+
+    engine: Engine
+    inside: NDArray[np.bool_]
+
+    @property
+    def name(self) -> str:
+        """That of the engine."""
+        return self.engine.name
+
+    def run(self, images: NDArray[np.float32]) -> Output:
+        """Score one batch."""
+        output = self.engine.run(images)
+        return output if output.maps is None else Output(output.scores, within(output.maps, self.inside))
 
 
 def allowed_difference(calibration: NDArray[np.float32]) -> float:

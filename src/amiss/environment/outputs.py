@@ -7,9 +7,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from ..errors import WriteError
+from ..lazy import filelock
 from .files import check_writable, is_picture_name, make_folder
 
 #: Width in which the number of the process that writes is kept.
@@ -36,10 +35,10 @@ def only_writer(path: Path, option: str = "--out") -> Iterator[None]:
     else:
         check_writable(path)
         place = path.with_name(f".{path.name}.lock")
-    lock = FileLock(place, timeout=0, thread_local=False)
+    lock = filelock.FileLock(place, timeout=0, thread_local=False)
     try:
         lock.acquire()
-    except Timeout:
+    except filelock.Timeout:
         raise WriteError(
             f"{path} is being written by another amiss{_process(place)}; wait for it, or give another {option}"
         ) from None

@@ -190,7 +190,7 @@ class _Pixels:
     """Maps and masks of images, where the anomalies of a collection have masks."""
 
     def __init__(self, known: Collection, preprocessing: Preprocessing) -> None:
-        self._preprocessing = preprocessing
+        self._preprocessing, self._inside = preprocessing, preprocessing.inside
         self._wanted = versions.have("scipy") and any(item.mask is not None for item in known)
         self._maps: list[NDArray[np.float32]] = []
         self._masks: list[NDArray[np.bool_]] = []
@@ -206,6 +206,8 @@ class _Pixels:
                 if row.item.mask is None:
                     raise DataError(f"{row.item.name} has no mask")
                 mask = read_mask(row.item.mask, self._preprocessing, row.item.name, row.size)
+                if self._inside is not None:
+                    mask &= self._inside
             except MaskShapeError:
                 raise
             except DataError as error:
@@ -220,7 +222,7 @@ class _Pixels:
         if not any(mask.any() for mask in self._masks):
             return None
         return {
-            **localisation(self._maps, self._masks),
+            **localisation(self._maps, self._masks, self._inside),
             "n_normal": self._normal,
             "n_anomalous": len(self._masks) - self._normal,
             "n_without_mask": len(self._without),

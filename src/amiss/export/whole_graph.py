@@ -14,8 +14,10 @@ from collections.abc import Mapping
 from string import Template
 from typing import Any
 
+import numpy as np
 import onnx
-from onnx import compose, helper, inliner, parser, version_converter
+from numpy.typing import NDArray
+from onnx import compose, helper, inliner, numpy_helper, parser, version_converter
 
 from ..calibration import Decision
 from ..data.preprocessing import Preprocessing
@@ -214,6 +216,20 @@ mirrored (inner, size) => (indices)
     back = Sub(last, forth)
     indices = Min(forth, back)
 }
+<domain: "amiss", opset_import: ["": $opset]>
+nearest (length, size) => (indices)
+{
+    zero = Constant<value_int: int = 0>()
+    one = Constant<value_int: int = 1>()
+    two = Constant<value_int: int = 2>()
+    end = Squeeze(length)
+    positions = Range(zero, end, one)
+    twice = Mul(two, positions)
+    odd = Add(twice, one)
+    reached = Mul(odd, size)
+    twice_length = Mul(two, length)
+    indices = Div(reached, twice_length)
+}
 <domain: "amiss", opset_import: ["": $opset, "amiss": 1]>
 cut (x, inner, size, axis) => (y)
 {
@@ -234,7 +250,8 @@ prepare (uint8$given) => (float$taken prepared, int64[1] h, int64[1] w, int64[1]
     c = Shape<start: int = 3>(image)
     $colour
     $inner
-    small = amiss.resized(colour, h, w, inner_height, inner_width)
+    $roi
+    small = amiss.resized(seen, h, w, inner_height, inner_width)
     planes = Transpose<perm: ints = [0, 3, 1, 2]>(small)
     $around
     $channels
@@ -286,6 +303,19 @@ _REPEATED = """
     there = Min(wanted, last)
     complete = Gather<axis: int = 1>(framed, there)"""
 
+#: The region of interest is an initializer, (height, width, 1).
+_WITHIN = """
+    roi_height = Shape<start: int = 0, end: int = 1>(roi)
+    roi_width = Shape<start: int = 1, end: int = 2>(roi)
+    of_rows = amiss.nearest(h, roi_height)
+    of_columns = amiss.nearest(w, roi_width)
+    roi_rows = Gather<axis: int = 0>(roi, of_rows)
+    roi_pixels = Gather<axis: int = 1>(roi_rows, of_columns)
+    looked_at = Cast<to: int = 9>(roi_pixels)
+    fill_level = Constant<value_ints: ints = [$fill]>()
+    fill = Cast<to: int = 2>(fill_level)
+    seen = Where(looked_at, colour, fill)"""
+
 _AROUND = """
     rows = amiss.mirrored(inner_height, height)
     columns = amiss.mirrored(inner_width, width)
@@ -316,12 +346,22 @@ _MAP = """
     columns = Constant<value_ints: ints = [2]>()
     height = Constant<value_ints: ints = [$height]>()
     width = Constant<value_ints: ints = [$width]>()
-    cut_rows = amiss.cut(m, inner_height, height, rows)
+    $roi
+    cut_rows = amiss.cut(seen, inner_height, height, rows)
     cut_map = amiss.cut(cut_rows, inner_width, width, columns)
     tall = amiss.interpolated(cut_map, inner_height, h)
     turned = Transpose<perm: ints = [0, 2, 1]>(tall)
     wide = amiss.interpolated(turned, inner_width, w)
     map = Transpose<perm: ints = [0, 2, 1]>(wide)"""
+
+#: Where the model looks is an initializer, (1, height, width).
+_MAP_WITHIN = """
+    looked_at = Cast<to: int = 9>(inside)
+    nowhere = Constant<value_float: float = 3.4e38>()
+    there = Where(looked_at, m, nowhere)
+    last_two = Constant<value_ints: ints = [1, 2]>()
+    lowest = ReduceMin<keepdims: int = 1>(there, last_two)
+    seen = Where(looked_at, m, lowest)"""
 
 _SIZES = ("h", "w", "inner_height", "inner_width")
 
@@ -352,6 +392,10 @@ def whole_graph(
     shape = dict(zip(("channels", "height", "width"), preprocessing.shape, strict=True))
     before = _parsed(_PREPARE, head | shape | _preparation(preprocessing, clip_length))
     behind = _parsed(_DECIDE, head | _decision(decision, preprocessing, gives_map))
+    if preprocessing.roi is not None:
+        _with_initializer(before, "roi", preprocessing.roi.inside[:, :, None])
+        if gives_map:
+            _with_initializer(behind, "inside", preprocessing.roi.touching(*preprocessing.shape[1:])[None])
     front = compose.merge_models(before, middle, [("prepared", middle.graph.input[0].name)])
     joints = [("scorer/score", "s"), *([("scorer/map", "m")] if gives_map else []), *((name, name) for name in _SIZES)]
     behind = compose.add_prefix(behind, "decide/", rename_outputs=False)
@@ -388,6 +432,9 @@ def _preparation(preprocessing: Preprocessing, clip_length: int) -> dict[str, An
         "inner": "inner_height, inner_width = amiss.shrunk(h, w, height, width)"
         if keeps
         else "inner_height = Identity(height)\n    inner_width = Identity(width)",
+        "roi": "seen = Identity(colour)"
+        if preprocessing.roi is None
+        else Template(_WITHIN).substitute(fill=preprocessing.roi.fill),
         "around": _AROUND if keeps else "framed = Identity(planes)",
         "channels": _REPEATED if channels == 3 else "complete = Identity(framed)",
     }
@@ -399,7 +446,11 @@ def _decision(decision: Decision, preprocessing: Preprocessing, gives_map: bool)
     return {
         "inputs": f"float[n, {height}, {width}] m, {sizes}" if gives_map else sizes,
         "outputs": ", float[n, h, w] map" if gives_map else "",
-        "map": Template(_MAP).substitute(height=height, width=width) if gives_map else "",
+        "map": Template(_MAP).substitute(
+            height=height, width=width, roi="seen = Identity(m)" if preprocessing.roi is None else _MAP_WITHIN
+        )
+        if gives_map
+        else "",
         "count": decision.n,
         "all": decision.n + 1,
         "draws": ", ".join(repr(float(score)) for score in decision.draws),
@@ -410,6 +461,10 @@ def _decision(decision: Decision, preprocessing: Preprocessing, gives_map: bool)
 def _parsed(text: str, values: Mapping[str, Any]) -> onnx.ModelProto:
     """The model that a text describes, its functions put where they are called."""
     return inliner.inline_local_functions(parser.parse_model(Template(text + _FUNCTIONS).substitute(values)))
+
+
+def _with_initializer(model: onnx.ModelProto, name: str, mask: NDArray[np.bool_]) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(mask.astype(np.uint8), name))
 
 
 def _opset(model: onnx.ModelProto) -> int:

@@ -70,7 +70,7 @@ def fit(
     usual = UsualAppearance.of([each for i, each in enumerate(stack.appearances) if i not in discarded])
     inputs = stacked_inputs(stack, splits.calibrate, recipe.clip_length)
     size = batch_size(inputs.shape[1:], recipe.patch)
-    deciding = (recipe.device, recipe.false_alarm_rate)
+    deciding = (recipe.device, recipe.false_alarm_rate, context.preprocessing.inside)
     if trained.calibration is None:
         calibration = calibrate(scorer, inputs, size, *deciding)
     else:

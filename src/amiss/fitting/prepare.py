@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .. import networks
 from ..data import Collection, Images, open_images
 from ..data.clips import blocks, runs, video_of
+from ..data.drawn_region import read_region
 from ..data.labelled import Labelled
 from ..data.preprocessing import Preprocessing, infer_preprocessing, to_float
 from ..data.splits import Splits, split_folds, split_normals
@@ -111,10 +112,13 @@ def _preprocessing(recipe: Recipe[Any], collection: Collection, backbone: Backbo
     aspect: Literal["stretch", "keep"] = "keep" if recipe.aspect == "keep" else "stretch"
     pretrained = recipe.backbone in PRETRAINED
     found = infer_preprocessing(itertools.chain([first], samples), recipe.size, aspect, enlarged=pretrained)
+    if recipe.region or recipe.ignore:
+        again = sample_pixels(collection, _SAMPLES)
+        found = dataclasses.replace(found, roi=read_region(recipe.region, recipe.ignore, again))
     if backbone is None or recipe.size != "auto":
         return found
     height, width = backbone.suitable(found.height, found.width)
-    return Preprocessing(found.colour, height, width, found.aspect)
+    return dataclasses.replace(found, height=height, width=width)
 
 
 def _near_copies(

@@ -13,12 +13,17 @@ from ..errors import DataError
 LARGEST_FALSE_SHARE = 0.3
 
 
-def localisation(maps: Sequence[NDArray[np.float32]], masks: Sequence[NDArray[np.bool_]]) -> dict[str, float]:
+def localisation(
+    maps: Sequence[NDArray[np.float32]],
+    masks: Sequence[NDArray[np.bool_]],
+    inside: NDArray[np.bool_] | None = None,
+) -> dict[str, float]:
     """Pixel AUROC, and the area under the per-region overlap curve (AU-PRO) up to 30 % false positives.
 
     Args:
         maps: one (h, w) an image, higher = more anomalous; sizes may differ.
         masks: for each the (h, w) pixels of its defects; none for normal images.
+        inside: (h, w) the pixels of every image that count; None: all.
 
     Returns: `pixel_auroc`: a pixel of a defect is above a normal pixel with this probability. `au_pro`: for every
     threshold the covered share of each connected defect is averaged over all defects, however large, and integrated
@@ -39,10 +44,11 @@ def localisation(maps: Sequence[NDArray[np.float32]], masks: Sequence[NDArray[np
     for anomaly_map, mask in zip(maps, masks, strict=True):
         if anomaly_map.shape != mask.shape:
             raise DataError(f"a map of {anomaly_map.shape} places has a mask of {mask.shape}; bring them to one size")
-        weight, count = _by_region(mask)
+        counted = np.ones(mask.shape, dtype=np.bool_) if inside is None else inside
+        weight, count = _by_region(mask & counted)
         regions += count
-        weights.append(weight.ravel())
-        values.append(anomaly_map.ravel())
+        weights.append(weight[counted])
+        values.append(anomaly_map[counted])
     scores, weight = np.concatenate(values), np.concatenate(weights)
     if not np.isfinite(scores).all():
         raise DataError("a map holds values that are not finite; leave it out")

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from ..environment.files import atomic_write
 from ..errors import ModelFileError
+from .graph_check import check_graph
 from .manifest import FORMAT_VERSION, Manifest
 
 MANIFEST = "manifest.json"
@@ -25,6 +26,8 @@ BACKBONE = "graphs/backbone.onnx"
 _LARGEST_PART = 2 << 30
 #: An honest manifest of a million images has 20 MB.
 _LARGEST_MANIFEST = 64 << 20
+#: Of more than so many bytes, no honest part packs to a hundredth: weights hardly pack at all.
+_MAY_PACK_WELL, _PACKED_AT_MOST = 64 << 20, 100
 _LONGEST_REASON = 300
 
 
@@ -41,16 +44,15 @@ def write_archive(path: Path, facts: Mapping[str, Any], parts: Mapping[str, byte
     """
     manifest = Manifest(
         format="amiss model",
-        format_version=FORMAT_VERSION,
+        format_version=1 if facts["preprocessing"]["roi"] is None else 2,  # before, all of an image was looked at
         **facts,
         sha256={name: hashlib.sha256(content).hexdigest() for name, content in parts.items()},
         graphs=[name for name in (GRAPH, BACKBONE) if name in parts],
     )
     with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        written = manifest.model_dump() | {"splits": manifest.splits.model_dump(exclude_none=True)}
-        archive.writestr(MANIFEST, json.dumps(written, indent=1))
+        archive.writestr(MANIFEST, json.dumps(manifest.written(), indent=1))
         for name, content in parts.items():
-            archive.writestr(name, content)
+            archive.writestr(name, content, zipfile.ZIP_STORED)  # weights hardly pack, and take long to unpack
 
 
 def read_archive(path: Path) -> tuple[Manifest, dict[str, bytes]]:
@@ -86,7 +88,18 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     except Exception as error:  # zipfile meets damaged directories with errors of many kinds
         refuse(path, "it is no zip, or it was cut short", error)
     with archive:
+        _check_names(archive.namelist(), path)
         yield archive
+
+
+def _check_names(names: list[str], path: Path) -> None:
+    """No part is ever unpacked to a file; but a name that would lead elsewhere, or two of one name, is no accident."""
+    for name in names:
+        if name.startswith("/") or "\\" in name or ":" in name or ".." in name.split("/"):
+            refuse(path, f"its part {name!r} is named so as to lie outside of it")
+    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    if twice is not None:
+        refuse(path, f"it holds its part {twice} twice")
 
 
 def _read_manifest(archive: zipfile.ZipFile, path: Path) -> Manifest:
@@ -118,12 +131,20 @@ def _read_part(archive: zipfile.ZipFile, name: str, manifest: Manifest, path: Pa
     content = _read_limited(archive, name, path, _LARGEST_PART)
     if hashlib.sha256(content).hexdigest() != manifest.sha256.get(name):
         refuse(path, f"its part {name} is not what was written (its SHA-256 differs)")
+    if name in (GRAPH, BACKBONE):
+        try:
+            check_graph(content)
+        except ValueError as error:
+            refuse(path, f"its part {name} is refused: {error}", error)
     return content
 
 
 def _read_limited(archive: zipfile.ZipFile, name: str, path: Path, limit: int) -> bytes:
-    if archive.getinfo(name).file_size > limit:
+    part = archive.getinfo(name)
+    if part.file_size > limit:
         refuse(path, f"its part {name} claims to be larger than {limit >> 20} MiB")
+    if part.file_size > max(_MAY_PACK_WELL, _PACKED_AT_MOST * part.compress_size):
+        refuse(path, f"its part {name} claims to unpack to more than {_PACKED_AT_MOST} times its size")
     try:
         return archive.read(name)
     except Exception as error:  # BadZipFile, EOFError, zlib.error, LZMAError: each decompressor has its own

@@ -58,7 +58,12 @@ class Calibration:
 
 
 def calibrate(
-    scorer: nn.Module, inputs: NDArray[Any] | Clips, batch_size: int, device: str, false_alarm_rate: float
+    scorer: nn.Module,
+    inputs: NDArray[Any] | Clips,
+    batch_size: int,
+    device: str,
+    false_alarm_rate: float,
+    inside: NDArray[np.bool_] | None = None,
 ) -> Calibration:
     """Score held-out normal images on torch, in float32 and in the precision chosen for this machine.
 
@@ -68,9 +73,11 @@ def calibrate(
         batch_size: inputs scored together.
         device: auto, cpu, cuda or mps.
         false_alarm_rate: sets the scale of maps.
+        inside: (h, w) where in inputs the model looks; None: everywhere.
     """
     output = run_batches(engines.torch_engine.TorchEngine(scorer, "float32", device), inputs, batch_size)
-    found = replace(calibrated_by(output, scorer, inputs[:batch_size], device, false_alarm_rate), inputs=inputs)
+    found = calibrated_by(output, scorer, inputs[:batch_size], device, false_alarm_rate, inside)
+    found = replace(found, inputs=inputs)
     chosen = found.precision.precision
     if chosen == "float32":
         return found
@@ -78,7 +85,12 @@ def calibrate(
 
 
 def calibrated_by(
-    output: Output, scorer: nn.Module, trial: NDArray[Any], device: str, false_alarm_rate: float
+    output: Output,
+    scorer: nn.Module,
+    trial: NDArray[Any],
+    device: str,
+    false_alarm_rate: float,
+    inside: NDArray[np.bool_] | None = None,
 ) -> Calibration:
     """What outputs of normal images tell, wherever they come from; they stand for every engine.
 
@@ -92,18 +104,22 @@ def calibrated_by(
         trial: a batch of inputs on which the precision is chosen.
         device: auto, cpu, cuda or mps.
         false_alarm_rate: sets the scale of maps.
+        inside: (h, w) where in inputs the model looks; None: everywhere.
     """
-    scale = None if output.maps is None else MapScale.of(output.maps, false_alarm_rate)
+    scale = None if output.maps is None else MapScale.of(output.maps, false_alarm_rate, inside)
     chosen = engines.torch_engine.choose_precision(scorer, to_float(trial), output.scores, device)
     precision = PrecisionChoice(machine=versions.machine(), precision=chosen)
-    exact, *rounded = _rounded_scores(engines.torch_engine.TorchEngine(scorer, "float32", device), trial[:_LOOKED_AT])
+    engine = engines.torch_engine.TorchEngine(scorer, "float32", device)
+    exact, *rounded = _rounded_scores(engine, trial[:_LOOKED_AT], inside)
     if np.ptp(output.scores) > np.ptp(rounded, axis=0).max() or np.ptp(rounded) == 0:
         return Calibration({"torch": output.scores}, scale, precision)
     floor = np.float32(output.scores.max() + np.abs(rounded - exact).max())
     return Calibration({"torch": np.full_like(output.scores, floor)}, scale, precision, floor=float(floor))
 
 
-def _rounded_scores(engine: Engine, inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
+def _rounded_scores(
+    engine: Engine, inputs: NDArray[Any], inside: NDArray[np.bool_] | None
+) -> list[NDArray[np.float32]]:
     """The scores of some inputs as they are, and twice as each value is changed by up to half a level of the files.
 
     What is compared is the two changes: the scorer may know the inputs as they are by heart, as a memory does, and
@@ -113,4 +129,6 @@ def _rounded_scores(engine: Engine, inputs: NDArray[Any]) -> list[NDArray[np.flo
     images: NDArray[np.float32] = to_float(inputs)
     rng = np.random.default_rng(0)
     dither = [(rng.uniform(-0.5, 0.5, images.shape) / levels).astype(np.float32) for _ in range(2)]
+    if inside is not None:  # what is filled in is never rounded otherwise
+        dither = [each * inside for each in dither]
     return [engine.run(np.clip(each, 0, 1)).scores for each in (images, *(images + each for each in dither))]

@@ -270,6 +270,10 @@ class FittedModel:
     @cached_property
     def engine(self) -> Engine:
         """What runs the scorer: torch in the precision chosen for this machine, or ONNX Runtime without torch."""
+        inside = self.preprocessing.inside
+        return self._whole_engine() if inside is None else engines.EngineWithin(self._whole_engine(), inside)
+
+    def _whole_engine(self) -> Engine:
         if self.engine_name == "onnxruntime" or (self.engine_name == "auto" and self._best_as_graph()):
             if self.graph is None:
                 raise UsageError(f"this {self.label} has no graph yet; use its method `on` to change engines")

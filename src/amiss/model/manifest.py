@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..training.record import StageRecord, Strict, TrainingRecord
 
 #: Raised when a file of this version can no longer be read by older ones.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+
+
+class RegionOfInterestFacts(Strict):
+    """See `amiss.data.region_of_interest.RegionOfInterest`."""
+
+    height: int = Field(ge=1, le=1 << 12)
+    width: int = Field(ge=1, le=1 << 12)
+    runs: list[Annotated[int, Field(ge=0)]] = Field(min_length=2)
+    fill: int = Field(ge=0, le=255)
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if sum(self.runs) != self.height * self.width or not any(self.runs[1::2]):
+            raise ValueError("runs must add up to the pixels of the mask, some of them inside")
+        return self
 
 
 class PreprocessingFacts(Strict):
@@ -19,6 +34,7 @@ class PreprocessingFacts(Strict):
     height: int = Field(ge=1, le=1 << 15)
     width: int = Field(ge=1, le=1 << 15)
     aspect: Literal["stretch", "keep"] = "stretch"
+    roi: RegionOfInterestFacts | None = None
     resize: str
     scale: str
 
@@ -136,6 +152,11 @@ class Manifest(Strict):
     versions: dict[str, str]
     sha256: dict[str, str]
     graphs: list[str]
+
+    def written(self) -> dict[str, Any]:
+        """As JSON holds it: facts that are not there are left out where older versions do not know them."""
+        left_out = {name: getattr(self, name).model_dump(exclude_none=True) for name in ("splits", "preprocessing")}
+        return self.model_dump() | left_out
 
     def record(self) -> Record:
         """How the model came to be."""

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 from .. import networks
 from ..errors import UsageError
 from ..model.facts import MethodFacts
-from ..settings import OptionalWord, Patches, Settable, Size, as_text, check_settings, set_values, setting, values_of
+from ..settings import (
+    OptionalWord,
+    Patches,
+    Settable,
+    Size,
+    Words,
+    as_text,
+    check_settings,
+    set_values,
+    setting,
+    values_of,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,6 +74,14 @@ class Recipe(Generic[Scorer], metaclass=Settable):
         "of images of other shapes: stretch, or keep it and fill up with their mirror image",
         choices=("stretch", "keep"),
     )
+    region: tuple[str, ...] = setting(
+        (),
+        "where to look, alike in all images: a box X,Y,WIDTH,HEIGHT, a polygon 'X,Y X,Y X,Y' (pixels, or shares of "
+        "width and height where no number is above 1), or a mask, a picture that is white there; several with "
+        "semicolons between; or none, everywhere",
+        kind=Words(divider=";"),
+    )
+    ignore: tuple[str, ...] = setting((), "where not to look, written like region; or none", kind=Words(divider=";"))
     epochs: int = setting(10, "most passes through the training images", low=1)
     batch_size: int = setting(64, "normal images in each training step", low=2)
     learning_rate: float = setting(1e-3, "of the optimizer", low=0.0)
@@ -147,6 +166,8 @@ class Recipe(Generic[Scorer], metaclass=Settable):
         check_settings(type(self), self.get_params())
         if self.patch is not None and self.backbone is not None:
             raise UsageError("features see every location already; set patch=none")
+        if (self.region or self.ignore) and self.aspect == "keep":
+            raise UsageError("region and ignore say where in all images to look, which aspect=keep moves; set stretch")
         if self.calibration == "cross" and not self.fits_in_seconds():
             raise UsageError(
                 f"{type(self).__name__} is not fitted in seconds, as every fold needs; set calibration=split"

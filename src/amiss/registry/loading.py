@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from .. import networks
 from ..calibration import MapScale
 from ..data.appearance import UsualAppearance
 from ..data.preprocessing import Preprocessing
+from ..data.region_of_interest import RegionOfInterest
 from ..engines import check_engine
 from ..environment import versions
 from ..errors import AmissError, ModelFileError
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..detectors.detector import Detector
+
+#: More reference images than amiss ever wrote; and bytes that tell of an array before its values.
+_MOST_REFERENCES, _HEAD = 64, 4096
 
 
 def load(path: str | Path, engine: str = "auto", *, without_torch: bool = False) -> FittedModel:
@@ -68,7 +74,8 @@ def _restored(manifest: Manifest, parts: dict[str, bytes], engine: str, without_
     backbone = parts.get(archive.BACKBONE)
     if (backbone is None) != (detector.backbone is None):
         raise ModelFileError("its settings and its backbone do not fit together")
-    preprocessing = Preprocessing(shape.colour, shape.height, shape.width, shape.aspect)
+    roi = None if shape.roi is None else RegionOfInterest(**shape.roi.model_dump() | {"runs": tuple(shape.roi.runs)})
+    preprocessing = Preprocessing(shape.colour, shape.height, shape.width, shape.aspect, roi)
     scores = {name: np.array(each, dtype=np.float32) for name, each in manifest.calibration.items()}
     groups = manifest.splits.calibrate.group_names
     if groups is not None and any(len(each) != len(groups) for each in scores.values()):
@@ -128,6 +135,9 @@ def _scorer(
 
 
 def _reference(content: bytes, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:  # such a file is a zip, and may be a bomb
+        if sum(part.file_size for part in archive.infolist()) > _MOST_REFERENCES * math.prod(shape) + _HEAD:
+            raise ModelFileError("its reference images claim to be more, or larger, than amiss keeps")
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         images: NDArray[np.uint8] = arrays["normal"]
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape or not len(images):

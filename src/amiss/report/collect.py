@@ -224,6 +224,7 @@ def _how_made(model: FittedModel) -> list[tuple[str, str]]:
             else f"{splits.calibrate.count} other normal {images}, none of them among those above",
         ),
         ("Input", f"{spec.colour}, {spec.height} × {spec.width} pixels"),
+        *([("Looks at", spec.roi.in_words)] if spec.roi else []),
         ("Sees", model.method.seen_through),
         ("Training", f"{stages}, {training.precision} on {training.device}"),
         ("Scored by", model.engine.name),

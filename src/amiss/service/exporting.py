@@ -204,7 +204,9 @@ def in_eight_bits(model: FittedModel, images: Images, progress: Progress = silen
     calibration = dataclasses.replace(
         model.calibration,
         scores={**model.calibration.scores, after.name: output.scores},
-        map_scale=None if output.maps is None else MapScale.of(output.maps, model.false_alarm_rate),
+        map_scale=None
+        if output.maps is None
+        else MapScale.of(output.maps, model.false_alarm_rate, model.preprocessing.inside),
     )
     return dataclasses.replace(model, graph=graph, calibration=calibration, record=record), cost
 
@@ -256,6 +258,9 @@ def _check(model: FittedModel, graph: bytes) -> None:
         inputs = np.stack([inputs[np.arange(model.clip_length) % len(inputs)]])
     pixels = np.moveaxis(inputs, -3, -1)
     found = engines.onnx_engine.OnnxEngine(graph).run(pixels)
+    frames = pixels.reshape(-1, *pixels.shape[-3:])
+    again = [model.preprocessing.prepare(frame[..., 0] if frame.shape[-1] == 1 else frame) for frame in frames]
+    inputs = np.stack(again).reshape(inputs.shape)  # what is filled in is filled in by the graph once more
     difference = float(np.abs(found.scores - model.run(inputs).scores).max())
     if not difference <= engines.allowed_difference(model.decision.calibration):
         raise AmissError(
@@ -276,6 +281,7 @@ def _facts(model: FittedModel, cost: EightBitCost | None) -> dict[str, str]:
         "height": model.preprocessing.height,
         "width": model.preprocessing.width,
         "aspect": model.preprocessing.aspect,
+        "region": "all" if model.preprocessing.roi is None else model.preprocessing.roi.in_words,
         "false_alarm_rate": decision.false_alarm_rate,
         "threshold": decision.threshold,
         "calibration_scores": decision.n,

@@ -135,7 +135,9 @@ def teach(
         model,
         scorer=scorer,
         usual=None if model.usual is None else model.usual.joined(UsualAppearance.of(good.appearances)),
-        calibration=calibrated(scorer, held_out.images, model.batch_size, device, model.false_alarm_rate),
+        calibration=calibrated(
+            scorer, held_out.images, model.batch_size, device, model.false_alarm_rate, preprocessing.inside
+        ),
         record=record,
         weights=b"",
         graph=None,

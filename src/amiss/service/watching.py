@@ -59,6 +59,7 @@ class Alert:
         self._running = [process for process in self._running if process.poll() is None]
         if not self._command:
             return
+        # the words that the user gave, without a shell; what was seen goes in as its input
         process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
         assert process.stdin is not None
         try:

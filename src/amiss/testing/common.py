@@ -338,6 +338,30 @@ def exported_graph_agrees(method: Method) -> None:
 
 
 @check
+def only_the_region_decides(method: Method) -> None:
+    """Pixels outside the region of interest change neither scores nor maps, whatever the size of the picture; maps are
+    finite, and outside have their smallest value inside."""
+    detector = method(**_shortest(method, region="0.25,0.25,0.5,0.75")).fit(_small(method))
+    roi, inside = detector.preprocessing_.roi, detector.preprocessing_.inside
+    assert roi is not None
+    assert inside is not None
+    pictures = task_of(method).unseen[-24:].repeat(3, axis=1).repeat(2, axis=2)
+    outside = ~roi.at(*pictures.shape[1:])
+    changed = pictures.copy()
+    changed[:, outside] = np.random.default_rng(0).integers(0, 256, (len(pictures), outside.sum()))
+    scores = detector.score(pictures).scores
+    assert np.isfinite(scores).all()
+    assert len(np.unique(scores)) > 1, "the inside decides nothing"
+    np.testing.assert_array_equal(detector.score(changed).scores, scores)
+    if detector.gives_map:
+        maps = detector.anomaly_map(changed)
+        np.testing.assert_array_equal(maps, detector.anomaly_map(pictures))
+        assert np.isfinite(maps).all()
+        lowest = maps[:, inside].min(axis=1, keepdims=True)
+        np.testing.assert_array_equal(maps[:, ~inside], lowest.repeat((~inside).sum(), axis=1))
+
+
+@check
 def scoring_changes_nothing(method: Method) -> None:
     """`score` leaves weights, buffers and settings as they were."""
     detector = fitted(method)
