@@ -12,5 +12,7 @@ __getattr__, __dir__ = lazy.attach(__name__)
 if TYPE_CHECKING:  # for type checkers alone
     from . import exporting as exporting
     from . import teaching as teaching
+    from . import versions as versions
     from . import watching as watching
     from . import web as web
+    from . import webhook as webhook
