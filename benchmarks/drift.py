@@ -37,7 +37,9 @@ CHANGES = {"5 % darker": 0.95, "5 % brighter": 1.05, "10 % darker": 0.9, "2 % da
 def scores() -> dict[str, NDArray[np.float32]]:
     """Scores of good tiles that were not learnt from, as they are (`good`), and after each change."""
     parts = ("train", "dev", "test")
-    good = [item for part in parts for item in amiss.open_images(f"magnetic-tile:{part}", "score") if not item.anomalous]
+    good = [
+        item for part in parts for item in amiss.open_images(f"magnetic-tile:{part}", "score") if not item.anomalous
+    ]
     order = np.random.default_rng(SEED).permutation(len(good))
     pixels = [good[index].read() for index in order]
     detector = amiss.Panel(seed=SEED, calibration="split").fit(pixels[:LEARNT])
@@ -86,8 +88,8 @@ def main() -> None:
         "# Drift: how soon a change is seen, and how quiet it is without one",
         "",
         f"Written by `python benchmarks/drift.py`; seed {SEED}. Magnet tiles: the default method (`panel`, "
-        f"`calibration=split`) fitted on {LEARNT} good tiles, scores of {len(good)} others; {CALIBRATION} scores to start "
-        f"with, level {LEVEL:g}. One thread of {machine.cpu_name()}: {microseconds:.0f} microseconds an image.",
+        f"`calibration=split`) fitted on {LEARNT} good tiles, scores of {len(good)} others; {CALIBRATION} scores to "
+        f"start with, level {LEVEL:g}. One thread of {machine.cpu_name()}: {microseconds:.0f} microseconds an image.",
         "",
         "## Without a change",
         "",

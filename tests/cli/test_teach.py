@@ -26,6 +26,7 @@ def write(folder: Path, images: np.ndarray) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_feedback_teaches_and_one_can_go_back(tmp_path: Path, run: Run) -> None:
     history = pytest.importorskip("amiss.service.web.history", reason="needs the extra serve")
     good, model, store = write(tmp_path / "good", task().normal[:60]), tmp_path / "part.amiss", tmp_path / "h.db"

@@ -66,9 +66,7 @@ class DriftTest:
     True
     """
 
-    def __init__(
-        self, start: ArrayLike, level: float = 0.01, seed: int = 0, *, rank_among_start: bool = True
-    ) -> None:
+    def __init__(self, start: ArrayLike, level: float = 0.01, seed: int = 0, *, rank_among_start: bool = True) -> None:
         if not 0 < level < 1:
             raise UsageError(f"the level of a drift test is {level}; give one between 0 and 1, such as 0.01")
         scores = finite_vector(start, "scores to start with")
@@ -158,7 +156,9 @@ class DriftTest:
     def _levels(self, scores: NDArray[Any]) -> NDArray[np.int64]:
         """Levels in [0, 1023]: fine in the middle, coarse far out."""
         away = (scores.astype(np.float64) - self._centre) / self._scale
-        return np.minimum(_LEVELS * (0.5 + 0.5 * away / (1 + np.abs(away))), _LEVELS - 1).astype(np.int64)
+        shares = 0.5 + 0.5 * away / (1 + np.abs(away))
+        levels: NDArray[np.int64] = np.minimum(_LEVELS * shares, _LEVELS - 1).astype(np.int64)
+        return levels
 
     def _p_value(self, level: int) -> float:
         """The share of scores at least so high, this one among them; ties, itself included, count by a random share."""

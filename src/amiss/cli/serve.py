@@ -88,9 +88,7 @@ def serve(
     load = partial(registry.load, engine=engine, without_torch=engine == "onnxruntime")
     history = None if store is None else service.web.history.History(store, keep_days, keep_megabytes)
     sender = None if webhook is None else service.webhook.Webhook(webhook, logging.getLogger("amiss").warning)
-    app = service.web.app.make_app(
-        paths, load, limits, token, history, keep_images=keep_images, webhook=sender
-    )
+    app = service.web.app.make_app(paths, load, limits, token, history, keep_images=keep_images, webhook=sender)
     name = f"[{host}]" if ":" in host else host
     address = f"http://{name}:{listening.getsockname()[1]}"
 

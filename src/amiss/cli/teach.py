@@ -50,10 +50,13 @@ def teach(
     ] = None,
     from_: Annotated[
         str | None,
-        typer.Option("--from", help="History of amiss serve, a file or a URL, whose feedback is learnt.", show_default=False),
+        typer.Option(
+            "--from", help="History of amiss serve, a file or a URL, whose feedback is learnt.", show_default=False
+        ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Of the model in that history; else the file's, without .amiss.", show_default=False)
+        str | None,
+        typer.Option(help="Of the model in that history; else the file's, without .amiss.", show_default=False),
     ] = None,
     calibrate: Annotated[
         list[str] | None, typer.Option(help="Normal images to recalibrate with; repeatable.", show_default=False)
@@ -92,7 +95,9 @@ def teach(
     people.print(plain(lesson.model.decision.explain()))
     people.print(f"Wrote [bold]{plain(str(out))}[/]")
     if older is not None:
-        people.print(f"The older model is kept as {plain(str(older))}; to go back: amiss versions {plain(str(out))} --back")
+        people.print(
+            f"The older model is kept as {plain(str(older))}; to go back: amiss versions {plain(str(out))} --back"
+        )
     if json_:
         kept = None if older is None else str(older)
         facts = {**record.model_dump(), "threshold": lesson.model.decision.threshold}

@@ -12,8 +12,8 @@ from .console import Json, Model, console, plain, print_json
 ORDER = 5
 _HELP = """List the versions of a model that are kept, or go back to the one before.
 
-amiss teach keeps the older model, and the new one, in NAME.versions beside NAME.amiss where it writes over a model. Going
-back keeps the present one there, too; amiss serve takes up either as any new file.
+amiss teach keeps the older model, and the new one, in NAME.versions beside NAME.amiss where it writes over a model.
+Going back keeps the present one there, too; amiss serve takes up either as any new file.
 
 \b
 Examples:

@@ -85,7 +85,9 @@ def earlier(path: Path) -> Version | None:
     before = [
         version
         for version in kept
-        if not version.left and version.digest != current and version.number < max(numbers, default=kept[-1].number + 1 if kept else 1)
+        if not version.left
+        and version.digest != current
+        and version.number < max(numbers, default=kept[-1].number + 1 if kept else 1)
     ]
     return before[-1] if before else None
 

@@ -1,4 +1,4 @@
-"""Have the pictures changed since a model was fitted? A drift test a model, in the history, the metrics and as a webhook."""
+"""Have the pictures changed since a model was fitted? Kept in the history, shown in the metrics, told to a webhook."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class DriftFacts(BaseModel):
     log10_needed: float = Field(description="What it takes to say that they have changed.", examples=[2.0])
     recent: int = Field(description="Latest images, of which the next two speak.", examples=[1000])
     flagged: float | None = Field(description="Share of them that was flagged.", examples=[0.012])
-    false_alarm_rate: float = Field(description="Share of normal images that may be.", examples=[0.01])
+    false_alarm_rate: float = Field(description="That was asked for.", examples=[0.01])
     p_values: list[int] = Field(description="How many of them have a p-value up to 0.1, up to 0.2, ..., up to 1.")
 
 

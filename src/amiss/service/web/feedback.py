@@ -35,8 +35,8 @@ def said_of(store: str, model: str) -> tuple[Said, list[str]]:
         others = [name for name in history.models() if name != model]
         hint = f" (the history knows of others: {', '.join(others)})" if others and not any(counts) else ""
         raise DataError(
-            f"too little was said of {model}{hint}: {told}; it takes {_FEWEST} of each, better {_ENOUGH}, because three "
-            "in ten are kept aside to see what the lesson does"
+            f"too little was said of {model}{hint}: {told}; it takes {_FEWEST} of each, better {_ENOUGH}, because "
+            "three in ten are kept aside to see what the lesson does"
         )
     notes = []
     if said.without_image:

@@ -1,4 +1,4 @@
-"""What was scored, what people said of it, and the state of drift tests: by SQLAlchemy, brought up to date by Alembic."""
+"""What was scored, what people said of it, and drift tests: by SQLAlchemy, brought up to date by Alembic."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Entry(Base):
 
 
 class DriftState(Base):
-    """A drift test of one version of a model, as `DriftTest.to_json` gives it, and when it said that pictures changed."""
+    """A drift test of a version of a model, as `DriftTest.to_json` gives it, and when it said that pictures changed."""
 
     __tablename__ = "drift"
 

@@ -91,9 +91,7 @@ class Keeping:
             return [None] * len(scored)
         scores = [scored[index][1].score for index in readable]
         entries = []
-        for index, p_value, flag in zip(
-            readable, decision.p_values(scores), decision.is_anomaly(scores), strict=True
-        ):
+        for index, p_value, flag in zip(readable, decision.p_values(scores), decision.is_anomaly(scores), strict=True):
             prepared, row = scored[index]
             image = None
             if self.images:

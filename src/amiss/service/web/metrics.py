@@ -43,7 +43,7 @@ class Metrics:
 
         self.drift = Gauge("amiss_drift", "1 where the pictures have changed.", ("model",), registry=self._registry)
         self.drift_evidence = Gauge(
-            "amiss_drift_log10_evidence", "Decimal logarithm of the evidence that the pictures have changed.", ("model",),
+            "amiss_drift_log10_evidence", "Decimal logarithm of the evidence for a change.", ("model",),
             registry=self._registry,
         )  # fmt: skip
 

@@ -550,12 +550,12 @@ async function showDrift(method = "GET") {
   $("drift").classList.toggle("changed", drift.changed);
   $("drift-told").textContent = drift.changed
     ? `${name}: ${drift.message} (since ${since}).`
-    : `${name}: ${drift.message} in ${images}.`;
-  $("drift-chart").replaceChildren(pValues(drift));
+    : drift.images ? `${name}: ${drift.message} in ${images}.` : `${name}: no image yet.`;
+  $("drift-chart").replaceChildren(...(drift.recent ? [pValues(drift)] : []));
   const odds = (log10) => number(10 ** Math.min(log10, 15));
   const evidence = drift.log10_evidence > 15 ? "more than 10¹⁵" : odds(drift.log10_evidence);
-  const share = drift.recent ? `Of the last ${drift.recent} images, ${percent(drift.flagged)} were flagged; of normal ones, `
-    + `about ${percent(drift.false_alarm_rate)} would be. ` : "";
+  const share = drift.recent ? `Of the last ${drift.recent} images, ${percent(drift.flagged)} were flagged; the false-alarm rate `
+    + `that was asked for is ${percent(drift.false_alarm_rate)}. ` : "";
   $("drift-note").textContent = `${share}Bars are p-values, from 0 at the left to 1; of unchanged pictures they reach about ` +
     `the dashed line. Evidence for a change: ${evidence}; ${odds(drift.log10_needed)} says that there is one. ` +
     "Looking often does not make false alarms more likely.";
@@ -574,7 +574,7 @@ function pValues({ p_values: counts, recent }) {
   });
   drawn.append(svg("line", { x1: 0, x2: width, y1: height - foot, y2: height - foot, class: "axis" }));
   const line = height - foot - even * unit;
-  if (recent) drawn.append(svg("line", { x1: 0, x2: width, y1: line, y2: line, class: "uniform" }));
+  drawn.append(svg("line", { x1: 0, x2: width, y1: line, y2: line, class: "uniform" }));
   for (const [x, anchor, text] of [[0, "start", "p 0"], [width, "end", "p 1"]]) {
     const label = svg("text", { x, y: height - 3, "text-anchor": anchor });
     label.textContent = text;
