@@ -17,6 +17,7 @@ VERBS = (
     "demo",
     "fit",
     "teach",
+    "versions",
     "score",
     "watch",
     "serve",

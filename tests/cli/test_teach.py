@@ -26,6 +26,37 @@ def write(folder: Path, images: np.ndarray) -> Path:
     return folder
 
 
+@pytest.mark.slow
+def test_feedback_teaches_and_one_can_go_back(tmp_path: Path, run: Run) -> None:
+    history = pytest.importorskip("amiss.service.web.history", reason="needs the extra serve")
+    good, model, store = write(tmp_path / "good", task().normal[:60]), tmp_path / "part.amiss", tmp_path / "h.db"
+    run("fit", str(good), "--out", str(model), "--method", "bcae1", "--set", "filters=8,8,8", "--epochs", "1").well()
+    before = model.read_bytes()
+    kept = history.History(str(store))
+    for label, images in (("normal", task().normal[60:70]), ("anomalous", task().unseen[task().anomalous][:10])):
+        for number, image in enumerate(images):
+            file = tmp_path / "one.png"
+            Image.fromarray(image).save(file)
+            facts = {"version": "1", "score": 1.0, "p_value": 0.5, "is_anomaly": False, "rate": 0.01}
+            entry = kept.entry(model="part", name=f"{number}.png", thumbnail=None, image=file.read_bytes(), **facts)
+            kept.label(kept.add([entry])[0], label)
+    kept.close()
+    lesson = ["teach", str(model), "--from", str(store), "--epochs", "1", "--out", str(model)]
+    told = json.loads(run(*lesson, "--json").well().out)
+    assert (told["normal"], told["anomalous"], told["kept_aside"]) == (7, 7, 6)
+    assert "rest on few images" in told["notes"][0]
+    assert Path(told["older"]).read_bytes() == before
+    assert model.read_bytes() != before
+    assert "present" in run("versions", str(model)).well().out
+    assert "version 1 again" in run("versions", str(model), "--back").well().out
+    assert model.read_bytes() == before
+    listed = json.loads(run("versions", str(model), "--json").well().out)
+    assert [(each["number"], each["left"], each["present"]) for each in listed] == [(1, False, True), (2, True, False)]
+    assert "no earlier version" in run("versions", str(model), "--back").err
+    assert run("teach", str(model), "--out", str(model)).code == 2
+    assert run(*lesson, "--normal", str(good)).code == 2
+
+
 def test_fit_teach_eval(tmp_path: Path, run: Run) -> None:
     good, false = write(tmp_path / "good", task().normal[:60]), write(tmp_path / "false", task().normal[60:70])
     anomalies = task().unseen[task().anomalous]

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from .. import data, environment, registry, service
+from ..errors import UsageError
 from .console import Json, console, plain, print_json
 
 ORDER = 6
@@ -20,14 +21,14 @@ Drop images on the page to see score, p-value and map. Programs send files to /m
 
 \b
 A new file in place of a model's is taken up while requests go on. Ctrl-C stops when what was accepted is done.
-With --store, the page also shows what was scored before, and keeps what you say of it.
+With --store, the page also shows what was scored before, keeps what you say of it, and tells when the pictures change.
 Beyond this machine (--host) a token is needed, best given as AMISS_TOKEN.
 
 \b
 Examples:
   amiss serve part.amiss
   amiss serve part.amiss lid.amiss --port 9000
-  amiss serve part.amiss --store history.db
+  amiss serve part.amiss --store history.db --keep-images
   AMISS_TOKEN=... amiss serve part.amiss --host 0.0.0.0
 """
 
@@ -57,11 +58,21 @@ def serve(
     ] = None,
     keep_days: Annotated[float, typer.Option(help="Then forget it.", min=0)] = 30,
     keep_megabytes: Annotated[float, typer.Option(help="Beyond them, forget the oldest.", min=0)] = 500,
+    keep_images: Annotated[
+        bool, typer.Option("--keep-images", help="Keep the images, too: amiss teach --from learns from them.")
+    ] = False,
+    webhook: Annotated[
+        str | None,
+        typer.Option(help="Address that is told when the pictures change.", envvar="AMISS_WEBHOOK", show_default=False),
+    ] = None,
     json_: Json = False,
 ) -> None:
     environment.versions.require("serve", "amiss serve", "fastapi", "uvicorn", "python_multipart", "prometheus_client")
     if store is not None:
         environment.versions.require("serve", "keeping a history", "sqlalchemy", "alembic")
+    elif keep_images or webhook is not None:
+        option = "--keep-images" if keep_images else "--webhook"
+        raise UsageError(f"{option} needs a history, where images and drift tests are kept; give --store FILE, too")
     logging.basicConfig(format="amiss: %(message)s")
     logging.getLogger("amiss").setLevel(logging.INFO)
     limits = service.web.limits.Limits(
@@ -76,7 +87,8 @@ def serve(
     listening = service.web.server.listen(host, port, token)
     load = partial(registry.load, engine=engine, without_torch=engine == "onnxruntime")
     history = None if store is None else service.web.history.History(store, keep_days, keep_megabytes)
-    app = service.web.app.make_app(paths, load, limits, token, history)
+    sender = None if webhook is None else service.webhook.Webhook(webhook, logging.getLogger("amiss").warning)
+    app = service.web.app.make_app(paths, load, limits, token, history, keep_images=keep_images, webhook=sender)
     name = f"[{host}]" if ":" in host else host
     address = f"http://{name}:{listening.getsockname()[1]}"
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # for type checkers alone
     from . import mqtt as mqtt
     from . import records as records
     from . import teaching as teaching
+    from . import versions as versions
     from . import watch_group as watch_group
     from . import watching as watching
     from . import web as web

@@ -21,6 +21,7 @@ from ... import __version__
 from ...errors import AmissError, UsageError
 from ...model import FittedModel
 from ...service import web
+from ..webhook import Webhook
 from .answers import ALWAYS
 from .gate import Gate, busy, refusal
 from .inference import SCHEMAS, inference_router
@@ -48,6 +49,9 @@ def make_app(
     limits: Limits | None = None,
     token: str | None = None,
     history: History | None = None,
+    *,
+    keep_images: bool = False,
+    webhook: Webhook | None = None,
 ) -> FastAPI:
     """The service as an ASGI application; loads the models at once.
 
@@ -56,7 +60,9 @@ def make_app(
         load: gives the fitted model of a file, now and whenever the file is another.
         limits: what is taken on at once.
         token: that requests must bear; without one, only names of the machine itself are answered to.
-        history: keeps what was scored; closed when the service stops.
+        history: keeps what was scored, and watches it for drift; closed when the service stops.
+        keep_images: keep the images themselves, too, to teach with.
+        webhook: is told where pictures have changed; closed when the service stops.
 
     Raises:
         UsageError: two files of one name, a model that does not score single images, or an empty token.
@@ -67,7 +73,13 @@ def make_app(
     limits, metrics = limits or Limits(), Metrics()
     workers = Workers(limits, metrics)
     models = ServedModels(paths, load, workers, metrics)
-    keeping = Keeping(history)
+    drift = None
+    if history is not None:
+        tell = webhook.send if webhook is not None else lambda record: None
+        drift = web.drifting.DriftWatch(history, metrics, tell)
+        for served in models.values():
+            drift.of(served)  # so that the metrics have them from the start
+    keeping = Keeping(history, drift, keep_images)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -76,6 +88,8 @@ def make_app(
         watching.cancel()
         workers.close()
         keeping.close()
+        if webhook is not None:
+            webhook.close()
 
     app = FastAPI(
         title="amiss",
@@ -88,7 +102,8 @@ def make_app(
     )
     app.include_router(scoring_router(models, limits, keeping))
     app.include_router(inference_router(models, limits, keeping))
-    if history is not None:
+    if history is not None and drift is not None:
+        app.include_router(web.drift_routes.drift_router(models, drift, keeping))
         app.include_router(web.history_routes.history_router(history, keeping))
 
     @app.get("/metrics", tags=["Watching the service"], response_class=Response, responses={

@@ -1,12 +1,14 @@
-"""What was scored, and what people said of it: one table, by SQLAlchemy, brought up to date by Alembic."""
+"""What was scored, what people said of it, and drift tests: by SQLAlchemy, brought up to date by Alembic."""
 
 from __future__ import annotations
 
 import datetime
+import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +18,10 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, defer, mapped_column
 
-from ...errors import ServiceError, UsageError
+from ...data import Collection, Item
+from ...data.collection import Pixels
+from ...data.decode import decode_image
+from ...errors import DataError, ServiceError, UsageError
 
 #: What people say of an image.
 Label = Literal["normal", "anomalous"]
@@ -37,7 +42,8 @@ class Base(DeclarativeBase):
 
 
 class Entry(Base):
-    """One image that was scored; `rate` is the false-alarm rate at which it was decided, `size` the bytes it takes."""
+    """One image that was scored; `rate` is the false-alarm rate at which it was decided, `size` the bytes it takes,
+    `image` its file, where images are kept."""
 
     __tablename__ = "entries"
 
@@ -54,6 +60,32 @@ class Entry(Base):
     thumbnail: Mapped[bytes | None]
     label: Mapped[str | None] = mapped_column(index=True)
     labelled: Mapped[datetime.datetime | None]
+    image: Mapped[bytes | None]  # the last column: SQLite does not read past those it is asked for
+
+
+class DriftState(Base):
+    """A drift test of a version of a model, as `DriftTest.to_json` gives it, and when it said that pictures changed."""
+
+    __tablename__ = "drift"
+
+    model: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str] = mapped_column(sa.Text)
+    changed: Mapped[datetime.datetime | None]
+
+
+@dataclass(frozen=True)
+class Said:
+    """Images that people said something of.
+
+    Attributes:
+        normal, anomalous: those of each label; read from the database when an item is read.
+        without_image: how many entries have a label, but no image.
+    """
+
+    normal: Collection
+    anomalous: Collection
+    without_image: int
 
 
 @dataclass(frozen=True)
@@ -81,14 +113,15 @@ class History:
     Args:
         url: of the database, as SQLAlchemy takes it, or the path of an SQLite file.
         days: entries older than this are forgotten, at the latest those of a hundred years ago.
-        megabytes: of thumbnails and rows; beyond them the oldest entries are forgotten.
+        megabytes: of images, thumbnails and rows; beyond them the oldest entries are forgotten.
+        must_exist: whether an SQLite file has to be there already.
 
     Raises:
         UsageError: days or megabytes are below 0, or no number.
-        ServiceError: the database cannot be opened, or a newer amiss has made it.
+        ServiceError: the database cannot be opened, is missing where it must exist, or a newer amiss has made it.
     """
 
-    def __init__(self, url: str, days: float = 30, megabytes: float = 500) -> None:
+    def __init__(self, url: str, days: float = 30, megabytes: float = 500, *, must_exist: bool = False) -> None:
         for unit, value in (("days", days), ("megabytes", megabytes)):
             if not value >= 0:
                 raise UsageError(f"a history cannot be kept for {value} {unit}; give 0 or more")
@@ -96,6 +129,8 @@ class History:
         self._added = 0
         try:
             address = sa.make_url(url if "://" in url else f"sqlite:///{url}")
+            if must_exist and address.get_backend_name() == "sqlite" and not Path(address.database or "").is_file():
+                raise ServiceError(f"there is no history at {_shown(url)}; give the --store that amiss serve was given")
             self._engine = sa.create_engine(address)
             if self._engine.dialect.name == "sqlite":
                 sa.event.listen(self._engine, "connect", _as_shared_file)
@@ -112,10 +147,10 @@ class History:
         self.forget()
 
     @staticmethod
-    def entry(*, name: str, thumbnail: bytes | None, **facts: Any) -> Entry:
+    def entry(*, name: str, thumbnail: bytes | None, image: bytes | None = None, **facts: Any) -> Entry:
         """An entry of now, to be added; `facts` are columns of `Entry`."""
-        size = _ROW + len(name) + len(thumbnail or b"")
-        return Entry(time=utc_now(), name=name, thumbnail=thumbnail, size=size, **facts)
+        size = _ROW + len(name) + len(thumbnail or b"") + len(image or b"")
+        return Entry(time=utc_now(), name=name, thumbnail=thumbnail, image=image, size=size, **facts)
 
     def add(self, entries: Sequence[Entry]) -> list[int]:
         """Keep entries; returns their numbers."""
@@ -131,7 +166,8 @@ class History:
 
     def entries(self, wanted: Filter, most: int) -> list[Entry]:
         """The latest entries that are wanted, latest first, without their thumbnails."""
-        query = sa.select(Entry).options(defer(Entry.thumbnail)).order_by(Entry.id.desc()).limit(most)
+        pictures = (defer(Entry.thumbnail), defer(Entry.image))
+        query = sa.select(Entry).options(*pictures).order_by(Entry.id.desc()).limit(most)
         if wanted.model is not None:
             query = query.where(Entry.model == wanted.model)
         if wanted.is_anomaly is not None:
@@ -156,6 +192,59 @@ class History:
         change = sa.update(Entry).where(Entry.id == number).values(label=label, labelled=now)
         with self._session() as session:
             return bool(session.execute(change).rowcount)  # type: ignore[attr-defined]  # of an update there is one
+
+    def said(self, model: str) -> Said:
+        """The images of a model that people called normal or anomalous; of an image that was scored several times, what
+        was said last."""
+        query = sa.select(Entry.id, Entry.name, Entry.label).where(Entry.model == model, Entry.label.is_not(None))
+        latest: dict[bytes, tuple[str | None, Item]] = {}
+        without_image = 0
+        with self._session() as session:
+            for number, name, label in session.execute(query.order_by(Entry.labelled, Entry.id)).all():
+                content = session.scalar(sa.select(Entry.image).where(Entry.id == number))
+                if content is None:
+                    without_image += 1
+                    continue
+                item = Item(f"{name} (entry {number})", partial(self._pixels, number), anomalous=label == "anomalous")
+                key = hashlib.sha256(content).digest()
+                latest.pop(key, None)
+                latest[key] = (label, item)  # behind those of which something was said before
+
+        def labelled(wanted: Label) -> Collection:
+            return Collection([item for label, item in latest.values() if label == wanted], f"images called {wanted}")
+
+        return Said(labelled("normal"), labelled("anomalous"), without_image)
+
+    def models(self) -> list[str]:
+        """Names of the models that something was said of, sorted."""
+        query = sa.select(Entry.model).where(Entry.label.is_not(None)).distinct().order_by(Entry.model)
+        with self._session() as session:
+            return list(session.scalars(query))
+
+    def _pixels(self, number: int) -> Pixels:
+        with self._session() as session:
+            found = session.execute(sa.select(Entry.name, Entry.image).where(Entry.id == number)).one_or_none()
+        if found is None or found.image is None:
+            raise DataError(f"entry {number} of the history has been forgotten meanwhile; start again")
+        return decode_image(found.image, f"{found.name} (entry {number})")
+
+    def recent(self, model: str, version: str, most: int) -> list[tuple[float, bool, float]]:
+        """p-value, decision and false-alarm rate of the latest entries of a version of a model, latest first."""
+        query = sa.select(Entry.p_value, Entry.is_anomaly, Entry.rate)
+        query = query.where(Entry.model == model, Entry.version == version).order_by(Entry.id.desc()).limit(most)
+        with self._session() as session:
+            return [(p_value, flag, rate) for p_value, flag, rate in session.execute(query)]
+
+    def drift(self, model: str, version: str) -> DriftState | None:
+        """What is kept of the drift test of a version of a model."""
+        with self._session() as session:
+            return session.get(DriftState, (model, version))
+
+    def keep_drift(self, model: str, version: str, state: str, changed: datetime.datetime | None) -> None:
+        """Keep the state of a drift test in place of the older one; `changed` has a zone."""
+        naive = None if changed is None else changed.astimezone(datetime.UTC).replace(tzinfo=None)
+        with self._session() as session:
+            session.merge(DriftState(model=model, version=version, state=state, changed=naive))
 
     def forget(self) -> None:
         """Delete what is too old, and the oldest of what is too much."""

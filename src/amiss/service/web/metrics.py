@@ -20,6 +20,8 @@ class Metrics:
         images: by model and result: normal, anomalous, or unreadable.
         batches: images scored together.
         reloads: of model files, by model and whether the new file could be read.
+        drift: by model, 1 where its pictures have changed.
+        drift_evidence: by model, the decimal logarithm of the evidence for that.
     """
 
     def __init__(self) -> None:
@@ -38,6 +40,12 @@ class Metrics:
         self.reloads = Counter(
             "amiss_model_reloads", "Model files read anew.", ("model", "result"), registry=self._registry
         )
+
+        self.drift = Gauge("amiss_drift", "1 where the pictures have changed.", ("model",), registry=self._registry)
+        self.drift_evidence = Gauge(
+            "amiss_drift_log10_evidence", "Decimal logarithm of the evidence for a change.", ("model",),
+            registry=self._registry,
+        )  # fmt: skip
 
     def waiting(self, count: Callable[[], float]) -> None:
         """Show what `count` gives as the number of images that wait."""

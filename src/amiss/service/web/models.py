@@ -20,6 +20,7 @@ from ...environment.machine import cpu_count
 from ...errors import AmissError, UsageError
 from ...model import FittedModel, Row
 from ...report.table import digest_of
+from .. import versions
 from .batching import Batcher
 from .limits import Admission, Limits
 from .metrics import Metrics
@@ -191,6 +192,16 @@ class ServedModels(Mapping[str, ServedModel]):
                 logger.info("%s is now version %s", name, served.version)
                 self._metrics.reloads.labels(name, "taken up").inc()
                 self._models[name] = served
+
+    def earlier(self, name: str) -> str | None:
+        """The version that `go_back` would put in place; reads files."""
+        found = versions.earlier(self._paths[name])
+        return None if found is None else found.digest[:_VERSION_DIGITS]
+
+    async def go_back(self, name: str) -> None:
+        """Put the version before the present one in the file's place, and take it up. Raises `UsageError` for none."""
+        await asyncio.to_thread(versions.go_back, self._paths[name])
+        await self.refresh()
 
     def _served(self, path: Path) -> ServedModel:
         version = digest_of(path)[:_VERSION_DIGITS] if path.is_file() else ""

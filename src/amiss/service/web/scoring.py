@@ -97,6 +97,7 @@ class ModelDetails(ModelSummary):
     learnt_from: str = Field(description="How many images were fitted on.", examples=["480 images"])
     fitted_on: str = Field(examples=["2026-01-31"])
     calibration: list[float] = Field(description="Scores of normal images, rising.", examples=[[0.8, 1.1, 2.4]])
+    earlier: str | None = Field(description="The version that one can go back to.", examples=["9b1e07c43d55"])
 
 
 class Taken(BaseModel):
@@ -113,6 +114,7 @@ class Overview(BaseModel):
     models: list[ModelSummary]
     limits: Taken
     history: bool = Field(description="Are results kept?")
+    images: bool = Field(description="Are the images kept, too?")
 
 
 class RegionFacts(BaseModel):
@@ -169,7 +171,7 @@ def scoring_router(models: ServedModels, limits: Limits, keeping: Keeping) -> AP
             ModelSummary(**ModelSummary.facts_of(served, models.faults.get(name))) for name, served in models.items()
         ]
         taken = Taken(bytes=limits.bytes, pixels=limits.pixels, files=limits.files)
-        return Overview(models=summaries, limits=taken, history=keeping.picture is not None)
+        return Overview(models=summaries, limits=taken, history=keeping.picture is not None, images=keeping.images)
 
     @router.get("/{name}", responses=OF_MODEL)
     async def details(name: str) -> ModelDetails:
@@ -182,7 +184,15 @@ def scoring_router(models: ServedModels, limits: Limits, keeping: Keeping) -> AP
             learnt_from=f"{record.splits.train.count} {images}",  # their source is a path of this machine
             fitted_on=record.fitted_on,
             calibration=np.sort(served.decision.draws).tolist(),
+            earlier=await run_in_threadpool(models.earlier, name),
         )
+
+    @router.post("/{name}/back", responses=OF_MODEL)
+    async def back(name: str) -> ModelSummary:
+        """Go back to the version before the present one, which is kept."""
+        found(models, name)
+        await models.go_back(name)
+        return ModelSummary(**ModelSummary.facts_of(found(models, name), models.faults.get(name)))
 
     @router.get("/{name}/decision", responses=OF_MODEL)
     async def decision(name: str, false_alarm_rate: Rate = None) -> DecisionFacts:
@@ -209,7 +219,11 @@ def scoring_router(models: ServedModels, limits: Limits, keeping: Keeping) -> AP
         if len(files) > limits.files:
             raise HTTPException(413, f"the request has {len(files)} files; send at most {limits.files} at once")
         decided = served.decision_at(false_alarm_rate)
-        items = [_item(file.filename or f"file {n}", await file.read(), limits) for n, file in enumerate(files, 1)]
+        contents = [await file.read() for file in files]
+        items = [
+            _item(file.filename or f"file {n}", content, limits)
+            for n, (file, content) in enumerate(zip(files, contents, strict=True), 1)
+        ]
         with served.admitted(len(items)):
             scored = await served.scored(items, keeping.picture if explain is None else _LONGEST)
             results = [await run_in_threadpool(_result, served, row, decided, map, regions) for _, row in scored]
@@ -219,7 +233,8 @@ def scoring_router(models: ServedModels, limits: Limits, keeping: Keeping) -> AP
                     if row.error is None:
                         result.explanation = await served.explained(_explanation, model, explainer, prepared)
             if keep:
-                for result, entry in zip(results, await keeping.keep(served, scored, decided), strict=True):
+                entries = await keeping.keep(served, scored, decided, contents)
+                for result, entry in zip(results, entries, strict=True):
                     result.entry = entry
         return Scored(model=name, version=served.version, decision=DecisionFacts.of(decided), results=results)
 

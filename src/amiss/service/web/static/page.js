@@ -115,9 +115,34 @@ async function choose() {
   $("rate").max = state.rates.length - 1;
   $("rate").value = state.rates.indexOf(own);
   $("cards").classList.toggle("two", state.chosen.length > 1);
+  showBack();
+  if (state.overview.history) showDrift();
   await decide();
   for (const image of state.images) rebuild(image);
   scoreAll();
+}
+
+// Back to the version before the one in service.
+function showBack() {
+  const { name, version, earlier } = state.details.get(state.chosen[0]);
+  $("back").hidden = !earlier;
+  $("back").textContent = `Back to ${earlier?.slice(0, 7)}`;
+  $("back").title = `${name} is version ${version}; put ${earlier} in its place. Nothing is deleted.`;
+}
+
+async function goBack() {
+  const name = state.chosen[0];
+  const { version, earlier } = state.details.get(name);
+  if (!confirm(`Put version ${earlier} of ${name} in the place of ${version}? The present one stays on the disk.`)) return;
+  $("back").disabled = true;
+  try {
+    await ask(`${modelUrl(name)}/back`, { method: "POST" });
+    for (const image of state.images) image.results.delete(name); // they are scored again
+    await choose();
+  } catch (error) {
+    trouble(error.message);
+  }
+  $("back").disabled = false;
 }
 
 let deciding = 0;
@@ -505,6 +530,59 @@ function why(image, name) {
   return button;
 }
 
+// -- drift -------------------------------------------------------------------------------------------------------------
+
+const DRIFT_EVERY = 10; // seconds
+
+async function showDrift(method = "GET") {
+  const name = state.chosen[0];
+  let drift;
+  try {
+    drift = await ask(`${modelUrl(name)}/drift${method === "POST" ? "/begin-anew" : ""}`, { method });
+  } catch (error) {
+    trouble(error.message);
+    return;
+  }
+  if (name !== state.chosen[0]) return;
+  const images = `${drift.images} image${drift.images === 1 ? "" : "s"}`;
+  const since = drift.changed_since && new Date(drift.changed_since).toLocaleString("en-GB");
+  $("drift").hidden = false;
+  $("drift").classList.toggle("changed", drift.changed);
+  $("drift-told").textContent = drift.changed
+    ? `${name}: ${drift.message} (since ${since}).`
+    : drift.images ? `${name}: ${drift.message} in ${images}.` : `${name}: no image yet.`;
+  $("drift-chart").replaceChildren(...(drift.recent ? [pValues(drift)] : []));
+  const odds = (log10) => number(10 ** Math.min(log10, 15));
+  const evidence = drift.log10_evidence > 15 ? "more than 10¹⁵" : odds(drift.log10_evidence);
+  const share = drift.recent ? `Of the last ${drift.recent} images, ${percent(drift.flagged)} were flagged; the false-alarm rate `
+    + `that was asked for is ${percent(drift.false_alarm_rate)}. ` : "";
+  $("drift-note").textContent = `${share}Bars are p-values, from 0 at the left to 1; of unchanged pictures they reach about ` +
+    `the dashed line. Evidence for a change: ${evidence}; ${odds(drift.log10_needed)} says that there is one. ` +
+    "Looking often does not make false alarms more likely.";
+}
+
+function pValues({ p_values: counts, recent }) {
+  const [width, height, foot] = [320, 110, 18];
+  const even = recent / counts.length;
+  const unit = (height - foot - 4) / Math.max(2 * even, ...counts, 1);
+  const step = width / counts.length;
+  const drawn = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img" });
+  drawn.setAttribute("aria-label", `Histogram of ${recent} p-values: ${counts.join(", ")}`);
+  counts.forEach((count, bin) => {
+    const high = count * unit;
+    drawn.append(svg("rect", { x: bin * step + 1, y: height - foot - high, width: step - 2, height: high }));
+  });
+  drawn.append(svg("line", { x1: 0, x2: width, y1: height - foot, y2: height - foot, class: "axis" }));
+  const line = height - foot - even * unit;
+  drawn.append(svg("line", { x1: 0, x2: width, y1: line, y2: line, class: "uniform" }));
+  for (const [x, anchor, text] of [[0, "start", "p 0"], [width, "end", "p 1"]]) {
+    const label = svg("text", { x, y: height - 3, "text-anchor": anchor });
+    label.textContent = text;
+    drawn.append(label);
+  }
+  return drawn;
+}
+
 // -- history -----------------------------------------------------------------------------------------------------------
 
 const LABELS = { normal: "This is fine", anomalous: "This is amiss" };
@@ -569,7 +647,7 @@ async function showHistory(before = null) {
 
 function historySoon() {
   clearTimeout(pause);
-  pause = setTimeout(() => showHistory(), 400);
+  pause = setTimeout(() => { showHistory(); showDrift(); }, 400);
 }
 
 function historyRow(entry) {
@@ -604,6 +682,10 @@ function startHistory(names) {
   for (const key of ["model", "is_anomaly", "label"]) $(`kept-${key}`).addEventListener("change", () => showHistory());
   $("kept-name").addEventListener("input", historySoon);
   $("older").addEventListener("click", () => showHistory(oldest));
+  $("begin-anew").addEventListener("click", () => {
+    if (confirm("Take the pictures as they are now for unchanged? The next ones are compared with each other.")) showDrift("POST");
+  });
+  setInterval(() => { if (!document.hidden) showDrift(); }, 1000 * DRIFT_EVERY);
   showHistory();
 }
 
@@ -688,6 +770,7 @@ for (const id of ["files", "folder"]) {
 addEventListener("paste", (event) => { if (event.clipboardData?.files.length) chosen(event.clipboardData.files); });
 $("first").addEventListener("change", choose);
 $("second").addEventListener("change", choose);
+$("back").addEventListener("click", goBack);
 $("rate").addEventListener("input", decide);
 $("flagged").addEventListener("change", show);
 $("order").addEventListener("change", show);
