@@ -70,6 +70,25 @@ class _Weighting(nn.Module):
         return value * weight
 
 
+class _Normalisation(nn.Module):
+    """Group normalisation as one linear layer: the image's own means and deviations count as given."""
+
+    def __init__(self, layer: nn.GroupNorm) -> None:
+        super().__init__()
+        self._hidden = [layer]  # captum must not look inside
+
+    def forward(self, value: Tensor) -> Tensor:
+        layer = self._hidden[0]
+        with torch.no_grad():
+            groups = value.unflatten(1, (layer.num_groups, -1)).flatten(2)
+            mean = groups.mean(2).repeat_interleave(value.shape[1] // layer.num_groups, 1)[..., None, None]
+            spread = (groups.var(2, unbiased=False) + layer.eps).sqrt()
+            spread = spread.repeat_interleave(value.shape[1] // layer.num_groups, 1)[..., None, None]
+            weight = layer.weight[:, None, None] / spread
+            bias = layer.bias[:, None, None] - mean * weight
+        return value * weight + bias
+
+
 class Reconstruction(nn.Module):
     """An autoencoder as a chain of layers, the error behind it, and layers from the error to the score, if any."""
 
@@ -108,6 +127,8 @@ def _chain(*modules: nn.Module) -> nn.Sequential:
                 leaf = nn.LeakyReLU(0.0)  # captum's own way with ReLU loses relevance before a rule of ours
             elif isinstance(leaf, _WEIGHTINGS):
                 leaf = _Weighting(leaf)
+            elif isinstance(leaf, nn.GroupNorm):
+                leaf = _Normalisation(leaf)
             elif not isinstance(leaf, (*_LINEAR, *_ACTIVATIONS, *_SHAPES)):
                 raise NotImplementedError(f"the layer {type(leaf).__name__}")
             layers.append(leaf)
@@ -151,7 +172,7 @@ def relevance(network: nn.Module, images: Tensor, epsilon: float) -> tuple[Tenso
 def _rule(layer: nn.Module, epsilon: float) -> Any:
     if isinstance(layer, SquaredError):
         return _HalvedRule()
-    if isinstance(layer, (*_LINEAR, _Weighting)):
+    if isinstance(layer, (*_LINEAR, _Weighting, _Normalisation)):
         return EpsilonRule(epsilon)
     if isinstance(layer, _SHAPES):
         return _ShapeRule()

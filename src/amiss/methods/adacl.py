@@ -47,6 +47,17 @@ class ADACL(Detector["networks.regressor.RegressionScorer"]):
     anomaly_low: float = setting(0.7, "X_H: labels of created anomalies are drawn from this to 1", low=0.0, high=1.0)
     loss: str = setting("mse", "mse, or bce (the thesis's ablation)", choices=("mse", "bce"))
     output: str = setting("clip", "clip: linear, clipped for display; sigmoid (ablation)", choices=("clip", "sigmoid"))
+    normalisation: str | None = setting(
+        "group", "behind every convolution: none, batch or group", choices=(None, "batch", "group"), before="batch"
+    )
+    averaged: float = setting(
+        0.8,
+        "share of the epochs, the last ones, whose weights are averaged; 0: the epoch of the best AUROC on created "
+        "anomalies",
+        low=0.0,
+        high=1.0,
+        before=0.0,
+    )
     anomalies: tuple[str, ...] = setting(
         WHOLE, "kinds of created anomalies, with commas between", kind=Words(WHOLE, least=1)
     )
@@ -63,7 +74,7 @@ class ADACL(Detector["networks.regressor.RegressionScorer"]):
     def build(
         self, shape: tuple[int, int, int], backbone: networks.backbone.Features | None = None
     ) -> networks.regressor.RegressionScorer:
-        return networks.regressor.RegressionScorer(networks.regressor.Regressor(*shape))
+        return networks.regressor.RegressionScorer(networks.regressor.Regressor(*shape, self.normalisation))
 
     def stages(self, scorer: networks.regressor.RegressionScorer) -> Sequence[training.stage.Stage]:
         def one_cycle(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.OneCycleLR:
@@ -77,7 +88,19 @@ class ADACL(Detector["networks.regressor.RegressionScorer"]):
 
         schedule = training.stage.Schedule(one_cycle, "step")
         regressor = training.stage.Player("regressor", scorer.parameters(), terms, self.learning_rate, schedule)
-        return [training.stage.Stage("fit", [regressor], self.epochs, monitor, "max", self.patience, self.fewest_steps)]
+        return [
+            training.stage.Stage(
+                "fit",
+                [regressor],
+                self.epochs,
+                monitor,
+                "max",
+                self.patience,
+                self.fewest_steps,
+                keep="mean" if self.averaged else "best",
+                left_out=min(self.epochs - 1, round((1 - self.averaged) * self.epochs)),
+            )
+        ]
 
     def check(self) -> None:
         super().check()

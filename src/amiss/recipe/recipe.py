@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 from .. import networks
 from ..errors import UsageError
 from ..model.facts import MethodFacts
-from ..settings import OptionalWord, Patches, Settable, Size, as_text, check_settings, set_values, setting, values_of
+from ..settings import (
+    OptionalWord,
+    Patches,
+    Settable,
+    Size,
+    as_text,
+    check_settings,
+    set_values,
+    setting,
+    settings_before,
+    values_of,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -276,6 +287,11 @@ class Recipe(Generic[Scorer], metaclass=Settable):
     def settings_as_text(self) -> dict[str, Any]:
         """The settings by name, as model files hold them."""
         return as_text(type(self), self.get_params())
+
+    @classmethod
+    def completed(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings of a file as text, with what it means where an earlier version wrote it, and did not name them."""
+        return as_text(cls, settings_before(cls)) | dict(settings)
 
 
 def with_backbone(head: nn.Module, backbone: networks.backbone.Features | None, shape: Shape) -> nn.Module:
