@@ -27,6 +27,7 @@ from amiss.data.preprocessing import to_float
 from amiss.environment import versions
 from amiss.metrics import Ranking
 from amiss.registry import get_method
+from amiss.settings import parse_settings
 
 RESULTS = Path(__file__).parent.parent / "results"
 LINES = RESULTS / "one_class.jsonl"
@@ -137,6 +138,7 @@ def main() -> None:
     parser.add_argument("methods", nargs="*")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="pairs")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
@@ -146,6 +148,8 @@ def main() -> None:
             for line in (LINES.read_text().splitlines() if LINES.exists() else [])}  # fmt: skip
     command = "python benchmarks/one_class.py " + " ".join(sys.argv[1:])
     for method in options.methods:
+        if method not in BASELINES:
+            settings |= parse_settings(get_method(method), options.pairs)
         for seed in options.seeds if method not in BASELINES else [0]:
             for normal in range(10):
                 own = {} if method in BASELINES else settings
