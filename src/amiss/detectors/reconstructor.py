@@ -94,6 +94,9 @@ class Reconstructor(Detector["networks.autoencoder.ReconstructionScorer"]):
     distorter_weight: float = setting(
         0.1, "of the distorter's loss, set against the autoencoder's 1 by way of its learning rate", low=0.0
     )
+    distorter_decays: bool = setting(
+        True, "the distorter's learning rate falls with the autoencoder's, so that their ratio stays", before=False
+    )
     normal_weight: float = setting(1.0, "of the normal path's error beside the perturbed one (code=distorter)", low=0.0)
     memory_items: int = setting(100, "that the memory holds", low=2)
     entropy_weight: float = setting(2e-4, "of the entropy of the memory's addressing", low=0.0)
@@ -271,6 +274,7 @@ class Reconstructor(Detector["networks.autoencoder.ReconstructionScorer"]):
                     list(network.code.adversary()),
                     lambda batch: self._distortion(scorer, given(batch)),
                     self.distorter_weight * learning_rate,  # Adam divides a weight of the loss out again
+                    schedule if self.distorter_decays else None,
                     every_epochs=self.distorter_every,
                     optimizer=adam,
                 )

@@ -79,14 +79,15 @@ class _Normalisation(nn.Module):
 
     def forward(self, value: Tensor) -> Tensor:
         layer = self._hidden[0]
+        channels, together = value.shape[1], value.shape[1] // layer.num_groups
         with torch.no_grad():
-            groups = value.unflatten(1, (layer.num_groups, -1)).flatten(2)
-            mean = groups.mean(2).repeat_interleave(value.shape[1] // layer.num_groups, 1)[..., None, None]
-            spread = (groups.var(2, unbiased=False) + layer.eps).sqrt()
-            spread = spread.repeat_interleave(value.shape[1] // layer.num_groups, 1)[..., None, None]
-            weight = layer.weight[:, None, None] / spread
-            bias = layer.bias[:, None, None] - mean * weight
-        return value * weight + bias
+            groups = value.reshape(len(value), layer.num_groups, -1)
+            spread = (groups.var(dim=2, unbiased=False) + layer.eps).sqrt()
+            mean, spread = (each.repeat_interleave(together, dim=1) for each in (groups.mean(dim=2), spread))
+            weight = layer.weight / spread
+            bias = layer.bias - mean * weight
+        shifted: Tensor = value * weight.view(-1, channels, 1, 1) + bias.view(-1, channels, 1, 1)
+        return shifted
 
 
 class Reconstruction(nn.Module):

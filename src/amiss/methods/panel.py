@@ -105,10 +105,13 @@ class Panel(Detector["FusedScorer"]):
     def settings_as_text(self) -> dict[str, Any]:
         """With what members are set to where earlier versions did otherwise: a model file says it of them, too."""
         members = self.member_recipes()
-        return super().settings_as_text() | _also_told(self.told, {
-            name: {key: member.get_params()[key] for key in settings_before(type(member))}
-            for name, member in members.items()
-        })
+        return super().settings_as_text() | _also_told(
+            self.told,
+            {
+                name: {key: member.get_params()[key] for key in settings_before(type(member))}
+                for name, member in members.items()
+            },
+        )
 
     @classmethod
     def completed(cls, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class Regressor(nn.Sequential):
         normalisation: behind every convolution: none, batch, or group (of 8 channels).
 
     Shape: (n, channels, height, width) float32 in [0, 1] to (n,) float32, unbounded. Under 300 k parameters, the
-    thesis's figure; filters and strides are not printed there and are ours.
+    thesis's figure; filters, strides and normalisation are not printed there and are ours.
 
     >>> import torch
     >>> Regressor(1, 28, 28)(torch.zeros(2, 1, 28, 28)).shape
