@@ -235,6 +235,7 @@ class Facts:
         name: what users call it where the attribute has to be called otherwise.
         formerly: its name in earlier versions, which is still understood.
         renamed: words of earlier versions, and what they are called now.
+        before: what files of earlier versions mean that do not name it; MISSING where that is the default.
     """
 
     kind: Kind
@@ -245,6 +246,7 @@ class Facts:
     name: str | None
     formerly: str | None
     renamed: Mapping[str, str]
+    before: Any = dataclasses.MISSING
 
     def checked(self, name: str, value: Any) -> Any:
         """The typed value. Raises `UsageError` for one that the setting cannot take."""
@@ -287,16 +289,18 @@ def setting(
     name: str | None = None,
     formerly: str | None = None,
     renamed: Mapping[str, str] = MappingProxyType({}),
+    before: Any = dataclasses.MISSING,
 ) -> Any:
     """A constructor argument with its default, what it means, and what it may be (bounds included).
 
     Without `kind` it is what its default is: bool, int, float or str; with None among its `choices`, a word or None.
     `name` is what users call it where the attribute has to be called otherwise: the setting `score` beside the method
-    `score`. `formerly` and `renamed` are names and words of earlier versions, which are still understood.
+    `score`. `formerly` and `renamed` are names and words of earlier versions, which are still understood; `before` is
+    what their files mean where they do not name it.
     """
     if kind is None:
         kind = OptionalWord() if choices is not None and None in choices else Plain(type(default))
-    facts = Facts(kind, explanation, choices, low, high, name, formerly, renamed)
+    facts = Facts(kind, explanation, choices, low, high, name, formerly, renamed, before)
     return dataclasses.field(default=default, metadata={"facts": facts})
 
 
@@ -340,6 +344,12 @@ def set_values(settable: object, settings: Mapping[str, Any]) -> None:
     """Change settings by name. Raises `UsageError` for an unknown one, or a value it cannot take."""
     for name, value in check_settings(type(settable), settings).items():
         setattr(settable, settings_of(type(settable))[name].name, value)
+
+
+def settings_before(method: type) -> dict[str, Any]:
+    """Of settings that earlier versions did not have, what their files mean, by name."""
+    known = {name: facts_of(item).before for name, item in settings_of(method).items()}
+    return {name: value for name, value in known.items() if value is not dataclasses.MISSING}
 
 
 def check_settings(method: type, settings: Mapping[str, Any]) -> dict[str, Any]:

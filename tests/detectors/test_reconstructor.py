@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 
 MEAN = "error of the mean image"
 QUICK = {"filters": "16,16,16", "epochs": 8, "learning_rate": 4e-3}
+WIDE = QUICK | {"compression": 0.0}
 #: Fits of a few epochs may look degenerate; where that is the question, `pytest.warns` asks it.
 pytestmark = pytest.mark.filterwarnings("ignore::amiss.errors.DegenerateTrainingWarning")
 
@@ -94,14 +95,15 @@ def test_negative_learning_needs_no_anomalies_but_uses_them() -> None:
         assert "negative term" in detector.training_["stages"][-1]["figures"][-1]
 
 
+@pytest.mark.filterwarnings("ignore:the code holds:amiss.errors.DegenerateTrainingWarning")
 def test_every_negative_form_raises_the_error_of_labelled_anomalies() -> None:
-    """Nines, which a small autoencoder of sixes paints not badly, against the same fit without labels."""
+    """Nines, which a small autoencoder of sixes with a wide code paints not badly, against the fit without labels."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8).repeat(2, axis=1).repeat(2, axis=2)
     shown, hidden = images[digits.target == 9][:30], images[digits.target == 9][30:80]
-    before = amiss.BCAE1(**QUICK).fit(task().normal)
+    before = amiss.BCAE1(**WIDE).fit(task().normal)
     normal = task().unseen[~task().anomalous]
 
     def ratio(detector: amiss.Detector) -> float:
@@ -109,7 +111,7 @@ def test_every_negative_form_raises_the_error_of_labelled_anomalies() -> None:
 
     for form in ("plain", "weighted", "repeated", "bounded"):
         settings = {"negative": form, "negative_epochs": 4, "negative_weight": 2.0, "negative_moves": 2}
-        taught = amiss.BCAE1(**QUICK, **settings).fit(task().normal, anomalies=shown)
+        taught = amiss.BCAE1(**WIDE, **settings).fit(task().normal, anomalies=shown)
         assert ratio(taught) > 1.5 * ratio(before), form
 
 
@@ -212,6 +214,11 @@ def test_an_autoencoder_that_learns_nothing_warns_and_notes_it() -> None:
     with pytest.warns(DegenerateTrainingWarning, match="raise epochs"):
         detector = amiss.BCAE1(epochs=1, fewest_steps=1, filters="8,8,8").fit(task().normal[:20])
     assert any("raise epochs" in note for note in detector.notes_)
+
+
+def test_a_code_larger_than_the_picture_warns() -> None:
+    with pytest.warns(DegenerateTrainingWarning, match="a number for every 0.5 of the image.*compression=32"):
+        amiss.BCAE1(filters="8,8", compression=0.0, epochs=1, fewest_steps=10).fit(task().normal[:60])
 
 
 def test_a_distorter_that_wins_warns() -> None:

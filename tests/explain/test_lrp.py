@@ -13,7 +13,7 @@ from amiss import ADACL, BCAE1, G2D
 from amiss.detectors.detector import Detector
 from amiss.errors import UsageError
 from amiss.explain.explainers.lrp import LRP
-from amiss.explain.relevance import Reconstruction, SquaredError, _chain, explained_network, relevance
+from amiss.explain.relevance import Reconstruction, SquaredError, _chain, _Normalisation, explained_network, relevance
 from amiss.networks.autoencoder import Autoencoder, ReconstructionScorer
 from amiss.networks.gates import SoftAttention, SoftmaxSoftAttention
 from amiss.networks.regressor import RegressionScorer, Regressor
@@ -185,3 +185,12 @@ def test_patches_are_explained_where_the_score_comes_from() -> None:
 def test_what_has_no_rule_is_refused_clearly(detector: Callable[[], Detector], why: str) -> None:
     with pytest.raises(UsageError, match=why):
         LRP().check(detector().model_)
+
+
+def test_group_normalisation_is_a_linear_layer_whose_statistics_count_as_given() -> None:
+    layer = torch.nn.GroupNorm(2, 6)
+    with torch.no_grad():
+        layer.weight.uniform_(0.5, 2)
+        layer.bias.uniform_(-1, 1)
+    value = torch.rand(3, 6, 4, 5)
+    torch.testing.assert_close(_Normalisation(layer)(value), layer(value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from torch import nn
 
 import amiss
 from amiss.errors import UsageError
@@ -34,9 +35,28 @@ def test_bad_settings_are_explained() -> None:
         amiss.ADACL(loss="l1").fit(task().normal)
 
 
-def test_the_epoch_is_chosen_by_created_anomalies() -> None:
-    (stage,) = fitted(amiss.ADACL).training_["stages"]
-    assert stage["better"] == "max"
+@pytest.mark.parametrize(
+    ("normalisation", "kind"), [("none", None), ("batch", nn.BatchNorm2d), ("group", nn.GroupNorm)]
+)
+def test_normalisation_stands_behind_every_convolution(normalisation: str, kind: type | None) -> None:
+    network = amiss.ADACL(normalisation=normalisation).build((1, 28, 28)).network
+    convolutions = [layer for layer in network if isinstance(layer, nn.Conv2d)]
+    assert len(convolutions) == 4
+    assert all((layer.bias is None) == (kind is not None) for layer in convolutions)
+    found = [layer for layer in network if isinstance(layer, (nn.BatchNorm2d, nn.GroupNorm))]
+    assert [type(layer) for layer in found] == ([] if kind is None else [kind] * 4)
+    assert sum(weight.numel() for weight in network.parameters()) < 300_000
+
+
+def test_the_last_four_of_five_epochs_are_averaged() -> None:
+    (stage,) = amiss.ADACL(epochs=5, fewest_steps=2).fit(task().normal[:40]).training_["stages"]
+    assert (stage["averaged"], stage["chosen_by"]) == (4, "no choice")
+
+
+def test_without_averaging_the_epoch_is_chosen_by_created_anomalies() -> None:
+    detector = amiss.ADACL(averaged=0.0, epochs=3, fewest_steps=5).fit(task().normal[:40])
+    (stage,) = detector.training_["stages"]
+    assert (stage["better"], stage["averaged"]) == ("max", 1)
     figures = [line["stop"] for line in stage["figures"]]
     best = max(figures)
     assert stage["chosen_epoch"] == len(figures) - figures[::-1].index(best)

@@ -226,3 +226,13 @@ def test_members_of_clips_are_weighed_by_created_anomalies_of_motion() -> None:
 def test_images_and_clips_do_not_mix() -> None:
     with pytest.raises(UsageError, match="see clips, as motion_memory, or single images, as pca"):
         amiss.Panel(members="pca,motion_memory").fit(task().normal)
+
+
+def test_a_panel_of_an_earlier_version_has_the_members_of_that_time() -> None:
+    panel = amiss.Panel(members="knn,adacl,bcae1", told="bcae1.compression=16")
+    kept = panel.settings_as_text()
+    assert kept["told"] == "bcae1.compression=16;adacl.normalisation=group;adacl.averaged=0.8"
+    assert amiss.Panel.completed(kept) == kept
+    earlier = amiss.Panel(**amiss.Panel.completed(kept | {"told": "none"})).member_recipes()
+    assert earlier["adacl"].get_params()["normalisation"] == "batch"
+    assert earlier["bcae1"].get_params()["compression"] == 0

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from amiss.networks.autoencoder import Autoencoder, ReconstructionScorer, plan
+from amiss.networks.autoencoder import Autoencoder, ReconstructionScorer, narrowed_code, plan
 from amiss.networks.parts import CONVOLUTIONS, GATES, NETWORKS, POSTS
 
 FILTERS = {"bcae1": (8, 8, 8, 12, 12), "bcae2": (8, 8, 8, 12, 10), "pooled": (8, 8, 8, 6), "dcgan": (8, 8, 8, 6)}
@@ -113,3 +113,23 @@ def test_scaled_scores_of_held_out_normals_lie_between_0_and_1() -> None:
         scores = scorer(image)["score"]
     torch.testing.assert_close(scores.min(), torch.tensor(0.0), atol=1e-4, rtol=0)
     torch.testing.assert_close(scores.max(), torch.tensor(1.0), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "network", "filters", "code"),
+    [
+        ((3, 128, 128), "bcae1", (64, 64, 64, 96, 96), (96, 4, 4)),  # as printed
+        ((3, 128, 128), "bcae2", (64, 128, 256, 512, 300), (300, 1, 1)),  # as printed
+        ((1, 28, 28), "bcae1", (64, 64, 64, 96, 96), (2, 4, 4)),
+        ((1, 64, 64), "bcae1", (64, 64, 64, 96, 96), (8, 4, 4)),
+        ((1, 28, 28), "bcae2", (64, 128, 256, 512, 300), (24, 1, 1)),
+        ((1, 16, 16), "bcae1", (8, 8), (1, 8, 8)),  # one channel at least
+    ],
+)
+def test_the_code_follows_from_the_size_of_the_image(
+    shape: tuple[int, int, int], network: str, filters: tuple[int, ...], code: tuple[int, int, int]
+) -> None:
+    made = Autoencoder(shape, network=network, filters=filters, compression=32.0)  # type: ignore[arg-type]
+    assert made.code_shape == code
+    assert made.compression == pytest.approx(math.prod(shape) / math.prod(code))
+    assert narrowed_code(shape, network, filters, 0.0) == filters  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.signal import correlate2d
 
-from amiss.networks.convolutional_recurrent import CELLS, ConvCell, OverTime, RecurrentModel
+from amiss.networks.convolutional_recurrent import CELLS, ConvCell, OverTime, RecurrentModel, RecurrentScorer
 
 Array = NDArray[np.float64]
 
@@ -143,3 +143,15 @@ def test_an_autoencoders_frame_depends_on_no_later_one() -> None:
     clip = torch.rand(1, 4, 1, 16, 16)
     with torch.no_grad():
         torch.testing.assert_close(model(clip)[:, :2], model(clip[:, :2]))
+
+
+def test_a_clip_scores_by_the_norm_of_each_frame_that_is_made() -> None:
+    model = RecurrentModel(1, "gru", "seq2seq", 1, "plain", (2, 2, 2, 2, 2), 1).eval()
+    clip = torch.rand(3, 4, 1, 16, 16)
+    with torch.no_grad():
+        made = model(clip)
+        norm, squared = (RecurrentScorer(model, error)(clip) for error in ("norm", "squared"))
+    frames = (made - clip[:, -made.shape[1] :]).flatten(2).norm(dim=2) / 16  # of each frame, by the root of its pixels
+    torch.testing.assert_close(norm["score"], frames.mean(dim=1))
+    torch.testing.assert_close(squared["score"], frames.square().mean(dim=1))
+    torch.testing.assert_close(norm["map"], squared["map"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,26 @@ def test_players_move_their_own_parameters_as_often_as_they_should() -> None:
     assert record.steps_per_epoch == steps
     assert float(network.value.detach()) == pytest.approx(4 * steps, rel=1e-5)
     assert float(network.other.detach()) == pytest.approx(2 * steps * 1.5, rel=1e-5)
+
+
+def test_weights_of_many_epochs_are_averaged_and_a_resumed_run_comes_to_the_same(tmp_path: Path) -> None:
+    def stage(network: Scalar, epochs: int) -> Stage:
+        def terms(batch: Batch) -> dict[str, Tensor]:
+            return {"value": -network.value * batch.images.mean()}
+
+        players = [Player("only", [network.value], terms, 1.0, optimizer=SGD)]
+        return Stage("fit", players, epochs, lambda held: 0.0, patience=9, keep="mean", left_out=1)
+
+    whole, resumed = Scalar(), Scalar()
+    (record,) = run_stages(whole, [stage(whole, 4)], DATA, run()).records
+    assert float(whole.value.detach()) == pytest.approx((6 + 9 + 12) / 3, rel=1e-5)  # three steps an epoch
+    assert (record.averaged, record.chosen_by, record.ended_early) == (3, "no choice", False)
+    assert record.in_words.startswith("fit: mean of the last 3 of 4 epochs, all epochs used, ")
+    broken = stage(resumed, 2)
+    run_stages(resumed, [broken], DATA, run(tmp_path))
+    (tmp_path / "stage-0.finished.ckpt").unlink()
+    run_stages(resumed, [stage(resumed, 4)], DATA, dataclasses.replace(run(tmp_path), resume=True))
+    assert float(resumed.value.detach()) == float(whole.value.detach())
 
 
 def test_the_best_epoch_is_kept_and_patience_ends() -> None:

@@ -30,6 +30,8 @@ from .detector import Detector
 _PART = 256
 #: An error within so much of the mean image's is no better than painting the mean image.
 _NO_BETTER = 0.98
+#: A code with a number for fewer numbers of the image than these lets all images through.
+_TOO_WIDE = 8
 #: Normal images may become so many times worse in a negative phase before it counts as an explosion.
 _EXPLODED = 2.0
 #: Distance between embeddings, relative to their centre's length, below which they have collapsed onto it.
@@ -60,8 +62,15 @@ class Reconstructor(Detector["networks.autoencoder.ReconstructionScorer"]):
     network: str = setting("bcae1", "layers of the autoencoder", choices=NETWORKS)
     filters: tuple[int, ...] = setting(
         (64, 64, 64, 96, 96),
-        "of the encoder's layers, with commas; the last is the code's channels",
+        "of the encoder's layers, with commas; the last is the code's channels at most",
         kind=WholeNumbers(least=2),
+    )
+    compression: float = setting(
+        32.0,
+        "numbers of the image for each number of the code: the code has fewer channels for small images; 0: as many as "
+        "filters say",
+        low=0.0,
+        before=0.0,
     )
     gate: str | None = setting(None, "soft attention on the input: sigmoid (sa) or softmax (ssa)", choices=GATES)
     conv: str = setting("plain", "kind of convolutions; asymmetric = strengthened kernels", choices=CONVOLUTIONS)
@@ -84,6 +93,9 @@ class Reconstructor(Detector["networks.autoencoder.ReconstructionScorer"]):
     distorter_every: int = setting(3, "the distorter moves in every n-th epoch", low=1)
     distorter_weight: float = setting(
         0.1, "of the distorter's loss, set against the autoencoder's 1 by way of its learning rate", low=0.0
+    )
+    distorter_decays: bool = setting(
+        True, "the distorter's learning rate falls with the autoencoder's, so that their ratio stays", before=False
     )
     normal_weight: float = setting(1.0, "of the normal path's error beside the perturbed one (code=distorter)", low=0.0)
     memory_items: int = setting(100, "that the memory holds", low=2)
@@ -130,6 +142,7 @@ class Reconstructor(Detector["networks.autoencoder.ReconstructionScorer"]):
             code=self.code,
             strength=self.strength,
             items=self.memory_items,
+            compression=self.compression,
         )
         scaled = self.code == "distorter"
         return networks.autoencoder.ReconstructionScorer(network, self.loss, self.eta, self.score_path, scaled=scaled)
@@ -184,7 +197,7 @@ class Reconstructor(Detector["networks.autoencoder.ReconstructionScorer"]):
             keep="last" if negative else "best",  # as in the negative stage
             beside={} if discriminator is None else {"discriminator": discriminator},
             measure=lambda images: self._measures(scorer, images),
-            diagnose=self._diagnose_fit,
+            diagnose=lambda figures: [*self._diagnose_code(scorer.network), *self._diagnose_fit(figures)],
         )
 
     def negative_stage(
@@ -261,6 +274,7 @@ class Reconstructor(Detector["networks.autoencoder.ReconstructionScorer"]):
                     list(network.code.adversary()),
                     lambda batch: self._distortion(scorer, given(batch)),
                     self.distorter_weight * learning_rate,  # Adam divides a weight of the loss out again
+                    schedule if self.distorter_decays else None,
                     every_epochs=self.distorter_every,
                     optimizer=adam,
                 )
@@ -332,6 +346,15 @@ class Reconstructor(Detector["networks.autoencoder.ReconstructionScorer"]):
         if self.code == "distorter":
             figures["error of the normal path"] = _mean_error(scorer, images, "normal")
         return figures
+
+    def _diagnose_code(self, network: networks.autoencoder.Autoencoder) -> list[str]:
+        """A memory holds back what the code lets through; a single channel cannot become fewer."""
+        if network.compression >= _TOO_WIDE or self.code == "memory" or network.code_shape[0] == 1:
+            return []
+        return [
+            f"the code holds a number for every {network.compression:.2g} of the image, so the autoencoder may copy "
+            "anomalies as well; set compression=32, or a smaller last number of filters"
+        ]
 
     def _diagnose_fit(self, figures: Sequence[Mapping[str, float]]) -> list[str]:
         best = min(figures, key=lambda each: each["stop"])

@@ -70,6 +70,26 @@ class _Weighting(nn.Module):
         return value * weight
 
 
+class _Normalisation(nn.Module):
+    """Group normalisation as one linear layer: the image's own means and deviations count as given."""
+
+    def __init__(self, layer: nn.GroupNorm) -> None:
+        super().__init__()
+        self._hidden = [layer]  # captum must not look inside
+
+    def forward(self, value: Tensor) -> Tensor:
+        layer = self._hidden[0]
+        channels, together = value.shape[1], value.shape[1] // layer.num_groups
+        with torch.no_grad():
+            groups = value.reshape(len(value), layer.num_groups, -1)
+            spread = (groups.var(dim=2, unbiased=False) + layer.eps).sqrt()
+            mean, spread = (each.repeat_interleave(together, dim=1) for each in (groups.mean(dim=2), spread))
+            weight = layer.weight / spread
+            bias = layer.bias - mean * weight
+        shifted: Tensor = value * weight.view(-1, channels, 1, 1) + bias.view(-1, channels, 1, 1)
+        return shifted
+
+
 class Reconstruction(nn.Module):
     """An autoencoder as a chain of layers, the error behind it, and layers from the error to the score, if any."""
 
@@ -108,6 +128,8 @@ def _chain(*modules: nn.Module) -> nn.Sequential:
                 leaf = nn.LeakyReLU(0.0)  # captum's own way with ReLU loses relevance before a rule of ours
             elif isinstance(leaf, _WEIGHTINGS):
                 leaf = _Weighting(leaf)
+            elif isinstance(leaf, nn.GroupNorm):
+                leaf = _Normalisation(leaf)
             elif not isinstance(leaf, (*_LINEAR, *_ACTIVATIONS, *_SHAPES)):
                 raise NotImplementedError(f"the layer {type(leaf).__name__}")
             layers.append(leaf)
@@ -151,7 +173,7 @@ def relevance(network: nn.Module, images: Tensor, epsilon: float) -> tuple[Tenso
 def _rule(layer: nn.Module, epsilon: float) -> Any:
     if isinstance(layer, SquaredError):
         return _HalvedRule()
-    if isinstance(layer, (*_LINEAR, _Weighting)):
+    if isinstance(layer, (*_LINEAR, _Weighting, _Normalisation)):
         return EpsilonRule(epsilon)
     if isinstance(layer, _SHAPES):
         return _ShapeRule()

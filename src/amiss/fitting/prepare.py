@@ -190,8 +190,10 @@ def _claim(recipe: Recipe[Any], context: FitContext, work_dir: Path) -> None:
     path = work_dir / "run.json"
     if context.resume and path.exists():
         try:
-            same = json.loads(path.read_text(encoding="utf-8")) == json.loads(json.dumps(claim))
-        except ValueError:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            kept["settings"] = recipe.completed(kept["settings"])
+            same = kept == json.loads(json.dumps(claim))
+        except (ValueError, TypeError, KeyError):
             same = False  # cut by a power failure
         if not same:
             raise TrainingError(

@@ -27,6 +27,7 @@ class AAE(Reconstructor):
 
     network: str = preset(Reconstructor, "network", "dcgan")
     filters: tuple[int, ...] = preset(Reconstructor, "filters", (64, 128, 256, 64))
+    compression: float = preset(Reconstructor, "compression", 0.0)
     code: str = preset(Reconstructor, "code", "prior")
     epochs: int = preset(Reconstructor, "epochs", 100)
     batch_size: int = preset(Reconstructor, "batch_size", 256)

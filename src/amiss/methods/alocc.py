@@ -38,6 +38,13 @@ class ALOCC(Detector["networks.discriminator.DiscriminatorScorer"]):
     filters: tuple[int, ...] = setting(
         (32, 64, 128), "of the autoencoder's encoder, with commas", kind=WholeNumbers(least=2)
     )
+    compression: float = setting(
+        32.0,
+        "numbers of the image for each number of the code: the code has fewer channels for small images; 0: as many as "
+        "filters say",
+        low=0.0,
+        before=0.0,
+    )
     patience: int = setting(8, "epochs without a better error before training stops", low=1)
     fewest_steps: int = setting(20, "an epoch passes through few images several times, to this many steps", low=1)
 
@@ -51,7 +58,7 @@ class ALOCC(Detector["networks.discriminator.DiscriminatorScorer"]):
     def build(
         self, shape: tuple[int, int, int], backbone: networks.backbone.Features | None = None
     ) -> networks.discriminator.DiscriminatorScorer:
-        autoencoder = networks.autoencoder.Autoencoder(shape, filters=self.filters)
+        autoencoder = networks.autoencoder.Autoencoder(shape, filters=self.filters, compression=self.compression)
         discriminator = networks.discriminator.ImageDiscriminator(shape)
         return networks.discriminator.DiscriminatorScorer(autoencoder, discriminator)
 

@@ -34,6 +34,7 @@ class ALPS(Reconstructor):
 
     network: str = preset(Reconstructor, "network", "pooled")
     filters: tuple[int, ...] = preset(Reconstructor, "filters", (32, 64, 128, 64))
+    compression: float = preset(Reconstructor, "compression", 0.0)
     code: str = preset(Reconstructor, "code", "distorter")
     score_path: str = preset(Reconstructor, "score", "mean")
     epochs: int = preset(Reconstructor, "epochs", 50)

@@ -13,7 +13,8 @@ from ..settings import preset
 class MemAE(Reconstructor):
     """Every location of the code is replaced by what a learnt memory of normal codes holds nearest to it.
 
-    Three small layers and 100 items, as the authors use for MNIST; kernels and strides are those of BCAE1.
+    Three small layers and 100 items, as the authors use for MNIST; kernels and strides are those of BCAE1. The code is
+    as wide as its filters: what holds anomalies back is the memory.
 
     >>> MemAE().get_params()["code"]
     'memory'
@@ -24,4 +25,5 @@ class MemAE(Reconstructor):
     good_for: ClassVar[str] = "where plain autoencoders paint anomalies too well"
 
     filters: tuple[int, ...] = preset(Reconstructor, "filters", (16, 32, 64))
+    compression: float = preset(Reconstructor, "compression", 0.0)
     code: str = preset(Reconstructor, "code", "memory")

@@ -24,7 +24,7 @@ from ..lazy import torch
 from ..metrics import Ranking
 from ..recipe.context import FitContext, Trained
 from ..recipe.recipe import AUTO, Recipe
-from ..settings import Words, as_text, parse_settings, preset, setting
+from ..settings import Words, as_text, parse_settings, preset, setting, settings_before
 
 if TYPE_CHECKING:
     from ..data.stack import Stack
@@ -101,6 +101,24 @@ class Panel(Detector["FusedScorer"]):
         if effort not in EFFORTS:
             raise UsageError(f"effort is one of {', '.join(EFFORTS)}, not {effort!r}")
         return {} if not EFFORTS[effort] else {"members": EFFORTS[effort]}
+
+    def settings_as_text(self) -> dict[str, Any]:
+        """With what members are set to where earlier versions did otherwise: a model file says it of them, too."""
+        members = self.member_recipes()
+        return super().settings_as_text() | _also_told(
+            self.told,
+            {
+                name: {key: member.get_params()[key] for key in settings_before(type(member))}
+                for name, member in members.items()
+            },
+        )
+
+    @classmethod
+    def completed(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        found = super().completed(settings)
+        panel = cls(**found)
+        before = {name: settings_before(registry.get_method(name)) for name in panel.members}
+        return found | _also_told(panel.told, before)
 
     def shortest_settings(self) -> dict[str, Any]:
         told = [
@@ -372,6 +390,18 @@ class Panel(Detector["FusedScorer"]):
                 found.append(created[changed.flatten(1).any(dim=1)])
         joined = {sort: torch.cat(found).numpy() for sort, found in probes.items()}
         return {sort: found for sort, found in joined.items() if len(found)}
+
+
+def _also_told(told: tuple[str, ...], settings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The setting `told` as text, with `settings` of members that it does not name yet."""
+    named = {pair.partition("=")[0] for pair in told}
+    added = [
+        f"{name}.{key}={value}"
+        for name, given in settings.items()
+        for key, value in as_text(registry.get_method(name), given).items()
+        if f"{name}.{key}" not in named
+    ]
+    return {"told": Words(divider=";").text((*told, *added))}
 
 
 def _with_stage(trained: Trained, name: str, seconds: float, figures: dict[str, float]) -> Trained:

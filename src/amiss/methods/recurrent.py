@@ -17,8 +17,8 @@ from ..settings import WholeNumbers, narrowed, setting
 class Recurrent(Detector["networks.convolutional_recurrent.RecurrentScorer"]):
     """A convolutional recurrent model in one description: the cell, the shape, how many layers, the decoder.
 
-    The 45 variants of the thesis are settings. A frame's score is the error of the clip that ends with it, averaged
-    over the frames that are made and over the pixels.
+    The 45 variants of the thesis are settings. A frame's score is the error of the clip that ends with it: the norm of
+    each frame that is made (eq. 4.1), averaged over these frames. Squared errors are what training minimises.
 
     >>> Recurrent(cell="lstm", shape="autoencoder", recurrent_layers=1).clip_length
     8
@@ -42,6 +42,9 @@ class Recurrent(Detector["networks.convolutional_recurrent.RecurrentScorer"]):
     shape: str = setting("seq2seq", "what is made of a clip", choices=("autoencoder", "bidirectional", "seq2seq"))
     recurrent_layers: int = setting(2, "L_R, counted from the code", low=1, high=3)
     decoder: str = setting("recurrent", "recurrent (the thesis's N) or plain (its Y)", choices=("recurrent", "plain"))
+    error: str = setting(
+        "norm", "of a frame: norm (eq. 4.1), or squared", choices=("norm", "squared"), before="squared"
+    )
     filters: tuple[int, ...] = setting(
         (64, 64, 64, 96, 96), "of the encoder's five layers, with commas between", kind=WholeNumbers(least=5)
     )
@@ -84,7 +87,7 @@ class Recurrent(Detector["networks.convolutional_recurrent.RecurrentScorer"]):
             self.filters,
             networks.convolutional_recurrent.strided_layers(*shape[1:]),
         )
-        return networks.convolutional_recurrent.RecurrentScorer(model)
+        return networks.convolutional_recurrent.RecurrentScorer(model, self.error)
 
     def stages(self, scorer: networks.convolutional_recurrent.RecurrentScorer) -> Sequence[training.stage.Stage]:
         def plateau(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:

@@ -297,14 +297,19 @@ def strided_layers(height: int, width: int) -> int:
 
 
 class RecurrentScorer(nn.Module):
-    """Scorer: squared error of the frames that the model makes; `map` averages it over them and channels.
+    """Scorer: error of the frames that the model makes; `map` averages its square over them and channels.
+
+    Args:
+        model: makes frames from clips.
+        error: `norm`: the root of each frame's mean squared error (eq. 4.1, by pixel), averaged over the frames;
+            `squared`: the mean squared error itself.
 
     Shape: (n, t, c, h, w) to `score` (n,) and `map` (n, h, w).
     """
 
-    def __init__(self, model: RecurrentModel) -> None:
+    def __init__(self, model: RecurrentModel, error: str = "norm") -> None:
         super().__init__()
-        self.model = model
+        self.model, self.error = model, error
 
     def errors(self, clip: Tensor) -> Tensor:
         """Clips (n, t, c, h, w) to the errors (n, k, h, w) of the k frames that are made."""
@@ -313,5 +318,6 @@ class RecurrentScorer(nn.Module):
         return errors
 
     def forward(self, clip: Tensor) -> dict[str, Tensor]:
-        errors = self.errors(clip).float().mean(dim=1)
-        return {"score": errors.mean(dim=(1, 2)), "map": errors}
+        errors = self.errors(clip).float()
+        frames = errors.mean(dim=(2, 3))
+        return {"score": (frames.sqrt() if self.error == "norm" else frames).mean(dim=1), "map": errors.mean(dim=1)}

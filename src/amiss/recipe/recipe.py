@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
@@ -20,6 +20,7 @@ from ..settings import (
     check_settings,
     set_values,
     setting,
+    settings_before,
     values_of,
 )
 
@@ -297,6 +298,11 @@ class Recipe(Generic[Scorer], metaclass=Settable):
     def settings_as_text(self) -> dict[str, Any]:
         """The settings by name, as model files hold them."""
         return as_text(type(self), self.get_params())
+
+    @classmethod
+    def completed(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings of a file as text, with what it means where an earlier version wrote it, and did not name them."""
+        return as_text(cls, settings_before(cls)) | dict(settings)
 
 
 def with_backbone(head: nn.Module, backbone: networks.backbone.Features | None, shape: Shape) -> nn.Module:

@@ -114,7 +114,8 @@ def _detector(manifest: Manifest) -> Detector[Any]:
         raise ModelFileError(
             f"it holds the method {manifest.method!r}, and this amiss knows only {', '.join(method_names())}"
         )
-    detector = get_method(manifest.method)().set_params(**manifest.settings)
+    method = get_method(manifest.method)
+    detector = method().set_params(**method.completed(manifest.settings))
     if detector.false_alarm_rate != manifest.false_alarm_rate:
         raise ModelFileError("its false-alarm rate and its settings differ")
     return detector

@@ -106,6 +106,7 @@ class _StageRun:
         self._moving = [self._made(player) for player in stage.players]
         self._history: list[dict[str, int | float]] = []
         self._best: dict[str, Any] = {"figure": -math.inf, "epoch": 0, "weights": {}}
+        self._mean: dict[str, Any] = {"epochs": 0, "weights": {}}
         self._without_better = 0  # epochs
         self._smallest = math.inf  # stop figure, of those that count for the patience
         self._totals: dict[str, float] = {}
@@ -129,7 +130,9 @@ class _StageRun:
             self._end_epoch(epoch)
             if self._run.work_dir is not None:
                 _save(checkpoint, self._state())
-        self._networks.load_state_dict(self._best["weights"])
+        averaged = self._mean["epochs"]
+        self._networks.load_state_dict(self._mean["weights"] if averaged else self._best["weights"])
+        ends = self._stage.patience is not None and self._stage.monitor is not None
         return StageRecord(
             stage=self._stage.name,
             epochs=len(self._history),
@@ -139,6 +142,8 @@ class _StageRun:
             steps_per_epoch=self._steps,
             seconds=round(time.perf_counter() - start, 1),
             figures=self._history,
+            averaged=max(1, averaged),
+            ended_early=self._stopped_early() if ends else None,
         )
 
     # -- an epoch ------------------------------------------------------------------------------------------------------
@@ -215,6 +220,8 @@ class _StageRun:
                     moving.schedule.step(figures["stop"])
             self._count_without_better(figures["stop"])
         self._keep_if_best(figures, epoch)
+        if self._stage.keep == "mean" and epoch >= self._stage.left_out and "validation AUROC" not in figures:
+            self._add_to_mean()
         if self._stage.after_epoch is not None:
             self._stage.after_epoch(epoch, self._folder)
         shown = [name for name in figures if name in self._totals or name in ("stop", "validation AUROC")]
@@ -261,6 +268,8 @@ class _StageRun:
             signed = float(epoch)
         elif "validation AUROC" in figures:
             signed = figures["validation AUROC"]
+        elif self._stage.keep == "mean":
+            signed = float(epoch)
         else:
             signed = figures["stop"] if self._stage.better == "max" else -figures["stop"]
         if signed >= self._best["figure"]:
@@ -268,6 +277,19 @@ class _StageRun:
             _check_finite(state, self._stage.name)
             weights = {name: value.detach().cpu().clone() for name, value in state.items()}
             self._best = {"figure": signed, "epoch": epoch + 1, "weights": weights}
+
+    def _add_to_mean(self) -> None:
+        """Each epoch's weights count alike; whole numbers, as counters of steps, are the last epoch's."""
+        state = self._networks.state_dict()
+        _check_finite(state, self._stage.name)
+        epochs, kept = self._mean["epochs"] + 1, self._mean["weights"]
+        weights = {}
+        for name, value in state.items():
+            now = value.detach().cpu().clone()
+            before = kept.get(name)
+            mixed = before is not None and now.is_floating_point()
+            weights[name] = before + (now - before) / epochs if mixed else now
+        self._mean = {"epochs": epochs, "weights": weights}
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
@@ -278,6 +300,7 @@ class _StageRun:
             "schedules": [moving.schedule.state_dict() for moving in self._moving if moving.schedule is not None],
             "history": self._history,
             "best": self._best,
+            "mean": self._mean,
             "without_better": self._without_better,
             "smallest": self._smallest,
         }
@@ -290,6 +313,7 @@ class _StageRun:
         for schedule, kept in zip(schedules, state["schedules"], strict=True):
             schedule.load_state_dict(kept)
         self._history, self._best = state["history"], state["best"]
+        self._mean = state.get("mean", self._mean)  # earlier versions wrote none
         self._without_better, self._smallest = state["without_better"], state["smallest"]
 
 
@@ -384,6 +408,8 @@ def _chosen_by(stage: Stage, data: TrainingData) -> str:
         return "the last epoch"
     if data.validation is not None:
         return f"labelled validation ({int(data.validation[1].sum())} anomalies seen)"
+    if stage.keep == "mean":
+        return "no choice"
     return "held-out normals"
 
 

@@ -14,7 +14,13 @@ class Strict(BaseModel):
 
 
 class StageRecord(Strict):
-    """One stage of training: its epochs, the chosen one, and the figures of each."""
+    """One stage of training: its epochs, the chosen one, and the figures of each.
+
+    Attributes:
+        averaged: epochs whose weights were averaged, the last ones; 1 where those of the chosen epoch were taken.
+        ended_early: did it end because nothing more was gained, or were all epochs used? None where no such rule was
+            set, and in files of earlier versions.
+    """
 
     stage: str
     epochs: int
@@ -24,12 +30,17 @@ class StageRecord(Strict):
     steps_per_epoch: int
     seconds: float
     figures: list[dict[str, int | float]]
+    averaged: int = 1
+    ended_early: bool | None = None
 
     @property
     def in_words(self) -> str:
-        """Its name, the chosen epoch where there were several, and its seconds."""
+        """Its name, the chosen epoch where there were several, how it ended, and its seconds."""
         chosen = f"epoch {self.chosen_epoch} of {self.epochs} chosen, " if self.epochs > 1 else ""
-        return f"{self.stage}: {chosen}{self.seconds:.1f} s"
+        if self.averaged > 1:
+            chosen = f"mean of the last {self.averaged} of {self.epochs} epochs, "
+        ended = {True: "ended when nothing more was gained, ", False: "all epochs used, ", None: ""}[self.ended_early]
+        return f"{self.stage}: {chosen}{ended}{self.seconds:.1f} s"
 
     @classmethod
     def of_computation(cls, name: str, seconds: float, figures: dict[str, float]) -> StageRecord:

@@ -111,7 +111,9 @@ class Stage:
         patience: epochs without a better figure after which the stage ends; None never ends early.
         fewest_steps: an epoch passes through few images several times, until it has made so many steps.
         steps: an epoch has so many steps, however many images there are.
-        keep: the weights of the epoch with the best figure, or of the last one.
+        keep: the weights of the epoch with the best figure, of the last one, or the mean of those of many epochs, where
+            no labelled validation chooses one.
+        left_out: so many epochs, the first ones, are not in the mean.
         beside: networks that only training needs (a discriminator); they are no part of the saved model.
         needs_anomalies: the stage is left out where no labelled anomalies were given.
         frozen: batch normalisation and dropout stay as in scoring.
@@ -129,7 +131,8 @@ class Stage:
     patience: int | None = None
     fewest_steps: int = 1
     steps: int | None = None
-    keep: Literal["best", "last"] = "best"
+    keep: Literal["best", "last", "mean"] = "best"
+    left_out: int = 0
     beside: Mapping[str, nn.Module] = field(default_factory=dict)
     needs_anomalies: bool = False
     frozen: bool = False

@@ -19,10 +19,11 @@ from ..explainer import Attribution, Explainer, Question
 class LRP(Explainer):
     """Every layer shares its relevance among its inputs by what each added to its output (epsilon rule).
 
-    Batch normalisation is a linear layer; LeakyReLU and sigmoid pass relevance on; the squared error behind an
-    autoencoder shares it between image and reconstruction. Gates and squeeze-excitation count as given weights. A
-    pixel's value is summed over channels, in units of the largest calibration score. Biases absorb relevance; a note
-    says how much. Of patches, those are explained that make the score.
+    Batch normalisation is a linear layer, and so is group normalisation, whose statistics count as given. LeakyReLU and
+    sigmoid pass relevance on; the squared error behind an autoencoder shares it between image and reconstruction. Gates
+    and squeeze-excitation count as given weights. A pixel's value is summed over channels, in units of the largest
+    calibration score. Biases absorb relevance; a note says how much. Of patches, those are explained that make the
+    score.
     """
 
     title: ClassVar[str] = "the score, passed back layer by layer"
