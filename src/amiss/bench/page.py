@@ -184,7 +184,7 @@ def _made(summary: Summary) -> list[str]:
     commits = sorted({record.get("commit") or "unknown" for record in summary.records})
     commands = sorted({record["command"] for record in summary.records})
     return [
-        "± is half the 95 % interval of the mean over seeds, so many as the column says, or the brackets. Epochs are the "
+        "± is half the 95 % interval of the mean over seeds, or as many as stand in brackets. Epochs are the "
         "most that were allowed.",
         "",
         f"{len(summary.records)} fits, at commits {', '.join(commits)}; on {'; '.join(machines)}. Commands:",
