@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from ..data import known_sets
@@ -107,7 +107,7 @@ class Summary:
     records: list[Record]
 
 
-def summarise(name: str, table: Table, records: Sequence[Record]) -> Summary:
+def summarise(name: str, table: Table, records: Sequence[Record], here: Set[str] | None = None) -> Summary:
     """Put a table beside results; of a row that was run with different numbers of epochs, the fullest one counts, and
     of equally full ones the longest.
 
@@ -115,7 +115,10 @@ def summarise(name: str, table: Table, records: Sequence[Record]) -> Summary:
         name: of the table.
         table: see `read_table`.
         records: of any tables; see `read_results`.
+        here: names of the data sets that are on this machine; None: look.
     """
+    if here is None:
+        here = {data for data in {each.data for each in table.sets.values()} if data and _is_here(data)}
     by_row: dict[str, list[Record]] = {}
     for record in records:
         by_row.setdefault(_row_key(record), []).append(record)
@@ -131,7 +134,7 @@ def summarise(name: str, table: Table, records: Sequence[Record]) -> Summary:
                 (cell, *_) = cells_of(table, patterns=[f"{row_key}/{key}"])
                 mine = _fullest(by_row.get(_row_key(cell.identity), []), dataset)
                 used |= {json.dumps(record, sort_keys=True): record for record in mine}
-            rows.append(_row_summary(row, key, dataset, mine))
+            rows.append(_row_summary(row, key, dataset, mine, here))
         sets.append(SetSummary(key, dataset, _columns(dataset), rows))
     return Summary(name, table, sets, list(used.values()))
 
@@ -159,7 +162,7 @@ def _columns(dataset: DataSet) -> dict[str, Measure]:
     return {name: replace(measure, title=name) for name in names}
 
 
-def _row_summary(row: Row, key: str, dataset: DataSet, records: Sequence[Record]) -> RowSummary:
+def _row_summary(row: Row, key: str, dataset: DataSet, records: Sequence[Record], here: Set[str]) -> RowSummary:
     printed = {
         column: value
         for column, value in zip(dataset.columns, row.printed.get(key, ()), strict=False)
@@ -182,7 +185,7 @@ def _row_summary(row: Row, key: str, dataset: DataSet, records: Sequence[Record]
         row.paper_epochs_on(key),
         statistics.median(seconds) if seconds else None,
         max(peaks, default=None),
-        _state(row, dataset, figures),
+        _state(row, dataset, figures, here),
     )
 
 
@@ -215,10 +218,13 @@ def _means(by_case: Mapping[str, Mapping[int, float]], cases: Sequence[str]) -> 
     return tuple(statistics.fmean([by_case[case][seed] for case in cases]) for seed in sorted(seeds))
 
 
-def _state(row: Row, dataset: DataSet, figures: Mapping[str, Figure]) -> str:
+def _state(row: Row, dataset: DataSet, figures: Mapping[str, Figure], here: Set[str]) -> str:
     if row.method is None:
         return "amiss has no such method"
     if any(figure.values for figure in figures.values()):
         return ""
-    known = known_sets().get(dataset.data)
-    return "not run" if known is None or known.locate() is not None else f"not run: {dataset.data} is not here"
+    return f"not run: {dataset.data} is not here" if dataset.data and dataset.data not in here else "not run"
+
+
+def _is_here(data: str) -> bool:
+    return known_sets()[data].locate() is not None
