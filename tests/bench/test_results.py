@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from pathlib import Path
 from typing import Any
@@ -170,3 +171,18 @@ def test_every_kept_result_stands_in_a_table() -> None:
         key_of(record) for name in table_names() for record in summarise(name, read_table(name), records, HERE).records
     }
     assert {key_of(record) for record in records} == shown
+
+
+def test_every_figure_of_the_overview_stands_on_a_page() -> None:
+    overview = KEPT.parents[1] / "docs" / "reproduction.md"
+    if not overview.exists():
+        pytest.skip("amiss is installed without its docs")
+    pages = "\n".join(path.read_text(encoding="utf-8") for path in KEPT.glob("*.md"))
+    known = {figure.lstrip("+-") for figure in re.findall(r"[+-]?\d+\.\d+", pages)}
+    text = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)", "", overview.read_text(encoding="utf-8"), flags=re.S)
+    figures = re.findall(r"\d+\.\d+", text)
+    assert len(figures) > 50
+    assert not [figure for figure in figures if figure not in known]
+    for name in table_names():
+        if read_table(name).paper:
+            assert f"bench/{name}.md" in overview.read_text(encoding="utf-8"), name

@@ -15,7 +15,7 @@ from ..settings import as_text, check_settings
 from .table import Table
 
 #: Frames of each video that the smallest slice takes.
-_FEW_FRAMES = 24
+_FEW_FRAMES = 12
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def smallest_cells(table: Table) -> list[Cell]:
             patch = cell.settings.get("patch")
             size = {} if cell.protocol == "parameters" else {"size": (64, 64) if patch or cell.data else "auto"}
             settings = cell.settings | check_settings(get_method(cell.method), short | size)
-            found[cell.method, cell.protocol] = replace(cell, settings=settings, epochs=epochs, few=150)
+            found[cell.method, cell.protocol] = replace(cell, settings=settings, epochs=epochs, few=100)
     return list(found.values())
 
 
