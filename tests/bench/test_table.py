@@ -94,7 +94,7 @@ def test_parameters_of_recurrent_models_are_those_of_table_4_12() -> None:
 
 
 def test_an_unknown_table_names_one_that_is_near() -> None:
-    with pytest.raises(UsageError, match=r"did you mean adacl-4\.1"):
+    with pytest.raises(UsageError, match=r"did you mean adacl-4\.\d"):
         read_table("adacl-4")
 
 
