@@ -21,7 +21,7 @@ ROOMS = (
     "errors", "progress", "lazy", "environment", "settings", "data", "events", "metrics", "calibration",
     "anomalies", "objectives", "networks", "training", "engines", "export", "explain", "model",
     "recipe", "fitting", "detectors", "registry", "methods",
-    "report", "evaluation", "service", "visual_checks", "testing", "cli",
+    "report", "evaluation", "bench", "service", "visual_checks", "testing", "cli",
 )  # fmt: skip
 #: What is imported inside functions: libraries of extras, which the core install does not have.
 EXTRAS = {

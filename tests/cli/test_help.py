@@ -26,6 +26,9 @@ VERBS = (
     "export",
     "info",
     "methods",
+    "bench list",
+    "bench run",
+    "bench show",
     "data list",
     "data get",
 )
@@ -48,7 +51,7 @@ def test_every_verb_is_tested_here(run: Run) -> None:
     assert set(listed) == {verb.split()[0] for verb in VERBS}
 
 
-@pytest.mark.parametrize("arguments", [(), ("data",)])
+@pytest.mark.parametrize("arguments", [(), ("data",), ("bench",)])
 def test_without_arguments_help_is_shown(arguments: tuple[str, ...], run: Run) -> None:
     done = run(*arguments)
     assert done.code in (0, 2)
