@@ -77,14 +77,6 @@ def test_figures_that_the_text_repeats() -> None:
                 assert all_.rows[key].printed[each][0] == pytest.approx(printed[0], abs=0.8)
 
 
-def test_no_two_rows_of_a_table_print_the_same_cell_twice() -> None:
-    for name in NAMES:
-        table = read_table(name)
-        for each in table.sets:
-            prints = [tuple(row.printed[each]) for row in table.rows.values() if len(row.printed.get(each, ())) > 5]
-            assert len(prints) == len(set(prints)), name
-
-
 def test_parameters_of_recurrent_models_are_those_of_table_4_12() -> None:
     table = read_table("ravi-4.12")
     cells = {cell.name.split("/")[0]: cell for cell in cells_of(table)}

@@ -15,7 +15,7 @@ from ..settings import as_text, check_settings
 from .table import Table
 
 #: Frames of each video that the smallest slice takes.
-_FEW_FRAMES = 12
+_FEW_FRAMES = 20
 
 
 @dataclass(frozen=True)
