@@ -36,7 +36,7 @@ def items_of(name: str) -> NDArray[np.int64]:
     """The number of the tile, or clip, of each image that is learnt from, as default_sets.py draws them."""
     if name == "ped2 frames":
         chosen = drawn(amiss.open_images("ucsd-ped2:train", "fit").normal, LEARNT, 0)
-        groups = [item.name.split("/")[0] for item in chosen]
+        groups = [str(item.video) for item in chosen]
     else:
         fold = int(name[-1]) - 1
         known = [item for part in ("train", "dev") for item in amiss.open_images(f"magnetic-tile:{part}", "eval")]
