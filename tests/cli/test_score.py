@@ -66,10 +66,11 @@ def test_a_real_pipe_gets_the_same(run: Run, start: Run, model: Path, pictures: 
     process = start("score", model, pictures / "new")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0
-    assert csv_rows(out) == csv_rows(run("score", model, pictures / "new").out)
+    here = run("score", model, pictures / "new")
+    assert csv_rows(out) == csv_rows(here.out)
+    assert err == here.err
     assert "\x1b" not in out + err
     assert "\r" not in out + err
-    assert len(err.splitlines()) == 1
 
 
 def test_json_is_one_document(run: Run, model: Path, mixed: Path) -> None:
@@ -456,7 +457,7 @@ def dark(pictures: Path, tmp_path: Path) -> Path:
 def test_pictures_unlike_those_learnt_from_are_told_everywhere(
     run: Run, model: Path, dark: Path, tmp_path: Path
 ) -> None:
-    done = run("score", model, dark, "--json", "--report", tmp_path, "--false-alarm-rate", 0.5).well()
+    done = run("score", model, dark, "--json", "--report", tmp_path, "--false-alarm-rate", 0.9).well()
     notes = [row["note"] for row in done.json["rows"]]
     assert all(note.startswith("unlike the images learnt from: ") and "darker (brightness" in note for note in notes)
     assert ["wider (aspect 1.5, theirs 1)" in note for note in notes] == [True] * 2 + [False] * 8

@@ -231,7 +231,7 @@ def test_images_and_clips_do_not_mix() -> None:
 def test_a_panel_of_an_earlier_version_has_the_members_of_that_time() -> None:
     panel = amiss.Panel(members="knn,adacl,bcae1", told="bcae1.compression=16")
     kept = panel.settings_as_text()
-    assert kept["told"] == "bcae1.compression=16;adacl.normalisation=group;adacl.averaged=0.8"
+    assert kept["told"] == "bcae1.compression=16;adacl.normalisation=group;adacl.averaged=0.8;bcae1.distorter_decays=True"
     assert amiss.Panel.completed(kept) == kept
     earlier = amiss.Panel(**amiss.Panel.completed(kept | {"told": "none"})).member_recipes()
     assert earlier["adacl"].get_params()["normalisation"] == "batch"

@@ -55,7 +55,7 @@ def _print(people: rich.console.Console, model: FittedModel) -> None:
         f"{'frames' if model.learnt_from_video else 'images'} look": (
             model.usual.in_words if model.usual else "not known: fitted by an earlier version"
         ),
-        "looks at": size.roi.in_words if size.roi else "all of each image",
+        "looks at": size.roi.in_words if size.roi else f"all of each {'frame' if model.learnt_from_video else 'image'}",
         "sees": model.method.seen_through,
         "training": "; ".join(stage.in_words for stage in training.stages)
         + f", {training.precision} on {training.device}",

@@ -128,7 +128,7 @@ def embeddings(models: Mapping[str, FittedModel | Detector[Any]], labelled: Imag
             points = flat[labels == anomalous]
             axis.scatter(points[:, 0], points[:, 1], s=6, alpha=0.5, color=colour, label=title, linewidths=0)
         axis.set_title(name, fontsize=10)
-        axis.legend(frameon=False, fontsize=8)
+        axis.legend(loc="upper right", frameon=False, fontsize=8)
     return figure
 
 
@@ -198,7 +198,7 @@ def svdd_grid(aurocs: NDArray[np.float64], before: float, learning_rates: Sequen
     axis.plot([0], [before], "ko")
     axis.set_xlabel("epochs of fine-tuning")
     axis.set_ylabel("AUROC")
-    axis.legend(title="learning rate", frameon=False, fontsize=8)
+    axis.legend(loc="upper right", title="learning rate", frameon=False, fontsize=8)
     return figure
 
 

@@ -81,5 +81,5 @@ def generated_by_epoch(
         axis.scatter(*points[begin : begin + made.shape[1]].T, s=8, label=f"epoch {epoch + 1}")
     axis.set_xticks([])
     axis.set_yticks([])
-    axis.legend(frameon=False, fontsize=7)
+    axis.legend(loc="upper right", frameon=False, fontsize=7)
     return figure

@@ -45,7 +45,7 @@ def score_histograms(model: FittedModel | Detector[Any], labelled: Images, bins:
     axis.axvline(model.decision.threshold, color="black", linewidth=1, linestyle="--", label="threshold")
     axis.set_xlabel("score")
     axis.set_ylabel("density")
-    axis.legend(frameon=False)
+    axis.legend(loc="upper right", frameon=False)
     return figure
 
 
@@ -67,5 +67,5 @@ def auroc_by_epoch(models: Mapping[str, FittedModel | Detector[Any]]) -> Figure:
         axis.plot(range(1, len(curve) + 1), curve, marker=".", label=name)
     axis.set_xlabel("epoch")
     axis.set_ylabel("AUROC on validation images")
-    axis.legend(frameon=False)
+    axis.legend(loc="upper right", frameon=False)
     return figure
