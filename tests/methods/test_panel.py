@@ -107,6 +107,12 @@ def test_kinds_are_held_out_where_images_are_held_out_for_good() -> None:
     assert sum(each["weight"] for each in panel.member_facts()) == pytest.approx(1, abs=0.01)
 
 
+def test_few_different_pictures_are_few_kinds() -> None:
+    images = task().normal[:3].repeat(4, axis=1).repeat(4, axis=2).repeat(7, axis=0)
+    panel = amiss.Panel(members="patch_memory,dfm", size=(64, 64)).fit(images)
+    assert np.isfinite(panel.score(images).scores).all()
+
+
 def test_it_is_near_its_best_member() -> None:
     unseen, labels = task().unseen, task().anomalous
     alone = [Ranking(fitted(kind).score(unseen).scores, labels).auroc() for kind in (amiss.KNN, amiss.PCA)]
@@ -231,7 +237,9 @@ def test_images_and_clips_do_not_mix() -> None:
 def test_a_panel_of_an_earlier_version_has_the_members_of_that_time() -> None:
     panel = amiss.Panel(members="knn,adacl,bcae1", told="bcae1.compression=16")
     kept = panel.settings_as_text()
-    assert kept["told"] == "bcae1.compression=16;adacl.normalisation=group;adacl.averaged=0.8;bcae1.distorter_decays=True"
+    assert (
+        kept["told"] == "bcae1.compression=16;adacl.normalisation=group;adacl.averaged=0.8;bcae1.distorter_decays=True"
+    )
     assert amiss.Panel.completed(kept) == kept
     earlier = amiss.Panel(**amiss.Panel.completed(kept | {"told": "none"})).member_recipes()
     assert earlier["adacl"].get_params()["normalisation"] == "batch"

@@ -73,6 +73,8 @@ def try_cell(cell: Cell) -> Outcome:
         return Outcome(cell, "missing", reason=str(error))
     except AmissError as error:
         return Outcome(cell, "failed", reason=str(error))
+    except Exception as error:  # whatever a method or its libraries raise, the other cells go on
+        return Outcome(cell, "failed", reason=f"{type(error).__name__}: {error}")
     made = {
         "amiss": __version__,
         "commit": versions.commit(),

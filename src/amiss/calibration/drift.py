@@ -87,11 +87,11 @@ class DriftTest:
         """The test that begins with a model's calibration scores.
 
         They are ranked among where images were held out one by one. Where they come in groups, or were scored by other
-        fits than new images are (`Decision.crossed`), they are not exchangeable with new ones: these are then compared
-        with the earlier new ones alone.
+        fits than new images are (`Decision.crossed`), or were all raised to one value since they differed by rounding
+        alone, they are not exchangeable with new ones: these are then compared with the earlier new ones alone.
         """
-        alone = decision.groups is None and not decision.crossed
-        return cls(decision.calibration, level, seed, rank_among_start=alone)
+        alone = decision.groups is None and not decision.crossed and np.ptp(decision.calibration) > 0
+        return cls(decision.calibration, level, seed, rank_among_start=bool(alone))
 
     @property
     def log10_evidence(self) -> float:

@@ -16,10 +16,12 @@ from ..anomalies.kinds import LOCAL, MOTION, VARIATIONS, whole_kinds
 from ..data.clips import Clips, training_clips
 from ..data.inputs import stacked_inputs
 from ..data.preprocessing import to_float
+from ..data.splits import FEWEST_CROSSED, clusters, split_folds
 from ..detectors.detector import Detector
 from ..engines import Output
 from ..errors import UsageError
 from ..fitting.cross import with_calibration
+from ..fitting.near_copies import near_copies
 from ..lazy import torch
 from ..metrics import Ranking
 from ..recipe.context import FitContext, Trained
@@ -290,21 +292,24 @@ class Panel(Detector["FusedScorer"]):
         """
         assert context.stored is not None
         means = context.stored.means
-        count = min(_KINDS, len(means) // _FEWEST_OF_A_KIND)
-        if count < 2:
+        directions = means / np.linalg.norm(means, axis=1, keepdims=True).clip(1e-12)
+        count = min(_KINDS, len(means) // _FEWEST_OF_A_KIND, len(np.unique(directions, axis=0)))
+        if count < 2 or not normal:
             return [0.0] * len(self.members)
         from sklearn.cluster import KMeans
 
-        kinds = KMeans(count, n_init=4, random_state=self.seed).fit_predict(
-            means / np.linalg.norm(means, axis=1, keepdims=True).clip(1e-12)
-        )
-        held_out = self._held_out(context, [np.flatnonzero(kinds == kind) for kind in range(count)], "kind")
+        kinds = KMeans(count, n_init=4, random_state=self.seed).fit_predict(directions)
+        held_out = self._held_out(context, [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)], "kind")
         return [_above_chance(normal[name], held_out[name]) if name in held_out else 0.0 for name in self.members]
 
     def _parts(self, context: FitContext) -> list[NDArray[np.int64]]:
-        """All images of the context in as many random parts as there are kinds."""
-        order = np.random.default_rng(self.seed).permutation(len(context.stack.images))
-        return np.array_split(order, min(_KINDS, len(order)))
+        """All images of the context in random parts that divide nothing that belongs together; none where all does."""
+        assert context.stored is not None
+        stack = context.stack
+        groups = stack.groups or [item.group for item in stack.items]
+        if len(clusters(groups, stack.digests)) < 2 or len(stack.digests) < FEWEST_CROSSED:
+            return []
+        return split_folds(groups, stack.digests, self.seed, near_copies(context.stored.means).tolist())
 
     def _held_out(
         self, context: FitContext, parts: Sequence[NDArray[np.int64]], title: str
@@ -312,7 +317,7 @@ class Panel(Detector["FusedScorer"]):
         """By each member that fits in seconds, the scores (n,) of all images, each part's by a fit on the others."""
         assert context.stored is not None
         fast = [name for name, member in self.member_recipes().items() if member.fits_in_seconds()]
-        if not fast:
+        if not fast or not parts:
             return {}
         scores = {name: np.empty(len(context.stack.images), dtype=np.float32) for name in fast}
         for number, held in enumerate(parts):

@@ -23,7 +23,7 @@ _MESSAGES = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
     "graph": {1: "node", 5: "tensor", 15: "sparse tensor"},
-    "function": {7: "node"},
+    "function": {7: "node", 11: "attribute"},
     "node": {5: "attribute"},
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse tensor", 23: "sparse tensor"},
     "sparse tensor": {1: "tensor", 2: "tensor"},
@@ -35,11 +35,11 @@ _INT64, _EXTERNAL = 7, 1
 class _Found:
     """What a graph holds, as far as it matters."""
 
-    domains: set[str] = field(default_factory=set)
-    own_domains: set[str] = field(default_factory=set)
+    used: set[tuple[str, str]] = field(default_factory=set)
+    own: set[tuple[str, str]] = field(default_factory=set)
     operators: set[str] = field(default_factory=set)
     shaped: list[str] = field(default_factory=list)
-    constants: dict[str, list[int]] = field(default_factory=dict)
+    constants: dict[str, list[list[int]]] = field(default_factory=dict)  # names may come again, in functions
 
 
 def check_graph(graph: bytes) -> None:
@@ -54,14 +54,14 @@ def check_graph(graph: bytes) -> None:
         _walk("model", memoryview(graph), found, 0)
     except (IndexError, struct.error, UnicodeDecodeError) as error:
         raise ValueError("it is no ONNX model") from error
-    foreign = sorted(found.domains - found.own_domains - set(_STANDARD))
+    foreign = sorted(domain for domain, operator in found.used - found.own if domain not in _STANDARD)
     if foreign:
         raise ValueError(f"it uses operators of {foreign[0]!r}, which are not of the standard")
     endless = sorted(found.operators.intersection(_ENDLESS))
     if endless:
         raise ValueError(f"it uses {endless[0]}, which may never end")
     for name in found.shaped:
-        values = math.prod(found.constants.get(name, ()))
+        values = max(map(math.prod, found.constants.get(name, ())), default=1)
         if values > _MOST_VALUES:
             raise ValueError(f"a constant in it unfolds to {values:.3g} values")
 
@@ -77,14 +77,14 @@ def _walk(kind: str, message: memoryview, found: _Found, depth: int) -> None:
     if kind == "tensor":
         _tensor(fields, found)
     elif kind == "function":
-        found.own_domains.update(_texts(fields, 10))
+        found.own.update((domain, name) for domain in _texts(fields, 10) for name in _texts(fields, 1))
     elif kind == "node":
         _node(fields, found)
 
 
 def _node(fields: list[tuple[int, int | memoryview]], found: _Found) -> None:
     (operator,) = _texts(fields, 4)[-1:] or [""]
-    found.domains.update(_texts(fields, 7))
+    found.used.update((domain, operator) for domain in _texts(fields, 7))
     found.operators.add(operator)
     inputs, outputs = _texts(fields, 1), _texts(fields, 2)
     if operator in _SHAPES and len(inputs) > _SHAPES[operator]:
@@ -93,7 +93,7 @@ def _node(fields: list[tuple[int, int | memoryview]], found: _Found) -> None:
         for number, attribute in fields:
             if number == 5:
                 values = _constant(list(_fields(_bytes(attribute))))
-                found.constants[outputs[0]] = values
+                found.constants.setdefault(outputs[0], []).append(values)
 
 
 def _constant(fields: list[tuple[int, int | memoryview]]) -> list[int]:
@@ -111,7 +111,7 @@ def _tensor(fields: list[tuple[int, int | memoryview]], found: _Found) -> None:
     if values > _MOST_VALUES:
         raise ValueError(f"a constant in it claims {values:.3g} values")
     for name in _texts(fields, 8):
-        found.constants[name] = _whole_numbers(fields)
+        found.constants.setdefault(name, []).append(_whole_numbers(fields))
 
 
 def _whole_numbers(fields: list[tuple[int, int | memoryview]]) -> list[int]:

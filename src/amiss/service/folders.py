@@ -97,11 +97,12 @@ class FolderWatcher:
         with only_writer(self._out):
             for record in read_records(table):
                 self._remember(record)
-            lost = False
+            lost, looked = False, 0.0
             while not self._stopped.is_set():
                 begun = time.monotonic()
                 try:
                     found = dict(_image_files(self._folder))
+                    looked = time.monotonic() - begun
                 except OSError as error:
                     if not lost:
                         told("lost", f"{self._folder} cannot be listed ({error.strerror})")
@@ -113,7 +114,7 @@ class FolderWatcher:
                     for record in self._scored(self._ready(found)):
                         append_record(table, record)
                         yield record
-                self._stopped.wait(max(_EVERY, _RESTING * (time.monotonic() - begun)))
+                self._stopped.wait(max(_EVERY, _RESTING * looked))
 
     def _remember(self, record: Record) -> None:
         file, size, modified = (record.get(key) for key in ("file", "size", "modified"))

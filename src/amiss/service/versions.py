@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..environment.files import atomic_write, make_folder
 from ..environment.outputs import only_writer
-from ..errors import ModelFileError, UsageError
+from ..errors import ModelFileError, UsageError, WriteError
 from ..report.table import digest_of
 
 _NAME = re.compile(r"(\d{4,})(-left)?\.amiss")
@@ -39,7 +39,7 @@ def folder_of(path: Path) -> Path:
     >>> folder_of(Path("models/part.amiss")).as_posix()
     'models/part.versions'
     """
-    return path.with_suffix(".versions")
+    return path.with_name(path.name.removesuffix(".amiss") + ".versions")
 
 
 def versions(path: Path) -> list[Version]:
@@ -109,12 +109,14 @@ def go_back(path: Path) -> Version:
                 f"{path.name} has no earlier version to go back to; amiss teach keeps one where it writes over a model"
             )
         content = wanted.path.read_bytes()
-        if path.is_file():
-            present = _keep(path)
-            if not present.left:
-                os.replace(present.path, present.path.with_name(f"{present.path.stem}-left.amiss"))
+        present = _keep(path) if path.is_file() else None
         with atomic_write(path) as file:
             file.write(content)
+        if present is not None and not present.left:
+            try:
+                os.replace(present.path, present.path.with_name(f"{present.path.stem}-left.amiss"))
+            except OSError as error:
+                raise WriteError(f"{present.path} cannot be marked as left: {error.strerror}") from error
         return wanted
 
 

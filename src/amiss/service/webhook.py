@@ -157,6 +157,8 @@ class Webhook:
                 later = answer.code in _LATER or answer.code >= 500
                 asked = answer.headers.get("Retry-After", "")
                 return f"it answers {answer.code}", later, float(asked) if re.fullmatch(r"\d{1,9}", asked) else None
+        except ValueError as error:  # of an address: its own, or that to which it sends on
+            return str(error), False, None
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             return str(getattr(reason, "strerror", None) or reason or type(reason).__name__), True, None

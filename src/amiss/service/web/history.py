@@ -27,8 +27,8 @@ from ...errors import DataError, ServiceError, UsageError
 Label = Literal["normal", "anomalous"]
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-#: Entries between two looks at age and size.
-_LOOK_EVERY = 500
+#: Entries between two looks at age and size, or the share of the bytes to be kept at most.
+_LOOK_EVERY, _LOOK_AT_SHARE = 500, 0.05
 #: Bytes of an entry beside its thumbnail.
 _ROW = 300
 #: More than that neither dates nor whole numbers of a database can tell.
@@ -126,7 +126,7 @@ class History:
             if not value >= 0:
                 raise UsageError(f"a history cannot be kept for {value} {unit}; give 0 or more")
         self._days, self._most = min(days, _MOST_DAYS), int(min(megabytes * (1 << 20), _MOST_BYTES))
-        self._added = 0
+        self._added = self._grown = 0
         try:
             address = sa.make_url(url if "://" in url else f"sqlite:///{url}")
             if must_exist and address.get_backend_name() == "sqlite" and not Path(address.database or "").is_file():
@@ -159,8 +159,9 @@ class History:
             session.flush()
             numbers = [entry.id for entry in entries]
         self._added += len(entries)
-        if self._added >= _LOOK_EVERY:
-            self._added = 0
+        self._grown += sum(entry.size for entry in entries)
+        if self._added >= _LOOK_EVERY or self._grown >= _LOOK_AT_SHARE * self._most:
+            self._added = self._grown = 0
             self.forget()
         return numbers
 
