@@ -8,8 +8,11 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 
+hypothesis.settings.register_profile("amiss", deadline=None)  # the time of one example tells of the machine
+hypothesis.settings.load_profile("amiss")
 os.environ.setdefault("AMISS_OFFLINE", "1")  # no test fetches a data set
 if "PYTEST_XDIST_WORKER" in os.environ:  # there is a worker for every core
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -158,9 +158,12 @@ def test_the_oldest_of_what_is_too_much_is_forgotten(
     sizes: list[int], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     history = History(str(tmp_path_factory.mktemp("history") / "h.db"), megabytes=1)
-    history.add([entry(f"{n}", thumbnail=b"x" * size) for n, size in enumerate(sizes)])
-    taken = [each.size for each in history.entries(Filter(), 100)]  # the latest first
+    added = [entry(f"{n}", thumbnail=b"x" * size) for n, size in enumerate(sizes)]
+    taken = [each.size for each in reversed(added)]  # the latest first
     assert sum(taken) == sum(sizes) + 301 * len(sizes)
+    history.add(added)  # of so much at once, what is too much is forgotten at once
+    kept = sum(each.size for each in history.entries(Filter(), 100))
+    assert kept <= 1 << 20 or sum(taken) < 0.05 * (1 << 20)
     history.forget()
     fit = int((np.cumsum(taken) <= 1 << 20).sum())
     assert names(history) == [f"{n}" for n in range(len(sizes))][::-1][:fit]
