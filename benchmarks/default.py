@@ -27,7 +27,7 @@ from typing import Any
 import environments
 import numpy as np
 import rival_runs
-from default_sets import SETS
+from default_sets import SETS, written
 
 import amiss
 from amiss.data.preprocessing import Preprocessing
@@ -123,11 +123,7 @@ def run(work: Path, sets: list[str], rows: list[str], peers: str | None) -> None
         for name in sets:
             if (row, name) in done:
                 continue
-            folder = work / name.replace(", ", "-").replace(" ", "-")
-            if not folder.exists():
-                partial = folder.with_suffix(".partial")
-                SETS[name](partial)
-                partial.rename(folder)
+            folder = written(work, name)
             command = [sys.executable, __file__, "--cell", row, "--folder", str(folder)]
             command += ["--peers", peers] if peers else []
             found = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -133,3 +133,13 @@ SETS: dict[str, Callable[[Path], None]] = {
     **{f"cifar-10 {n}": lambda folder, n=n: one_class(folder, "cifar-10", n) for n in (0, 3, 6)},
     "ped2 frames": scene,
 }
+
+
+def written(work: Path, name: str) -> Path:
+    """The folder of a set, written where it is missing."""
+    folder = work / name.replace(", ", "-").replace(" ", "-")
+    if not folder.exists():
+        partial = folder.with_suffix(".partial")
+        SETS[name](partial)
+        partial.rename(folder)
+    return folder

@@ -16,7 +16,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
-from default_sets import FOLDS, LEARNT, SETS, drawn
+from default_sets import FOLDS, LEARNT, drawn, written
 from numpy.typing import NDArray
 
 import amiss
@@ -91,7 +91,7 @@ def main() -> None:
         folder, items = written(work, name), items_of(name)
         alone, _ = false_alarms(folder, lambda vectors: np.arange(len(vectors)))
         copies, groups = false_alarms(folder, near_copies.near_copies)
-        named, _ = false_alarms(folder, lambda _, items=items: items)  # type: ignore[misc]
+        named, _ = false_alarms(folder, lambda _, items=items: items)  # type: ignore[misc]  # bound to this set
         lines.append(f"| {name} | {alone} | {copies} | {named} | {agreement(groups, items)} |")
         print(lines[-1], flush=True)
     lines += ["", "Images that stand alone, as far as is known:", ""]
@@ -106,16 +106,6 @@ def main() -> None:
         lines.append(f"| {name} | {share:.0f} % | {sizes.max()} | {alone} | {copies} |")
         print(lines[-1], flush=True)
     (RESULTS / "near_copies.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def written(work: Path, name: str) -> Path:
-    """The folder of a set, as benchmarks/default.py writes it."""
-    folder = work / name.replace(", ", "-").replace(" ", "-")
-    if not folder.exists():
-        partial = folder.with_suffix(".partial")
-        SETS[name](partial)
-        partial.rename(folder)
-    return folder
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from ..errors import DataError, TrainingError
 from ..lazy import torch
 from ..model.facts import PRETRAINED
 from ..progress import Progress
-from ..recipe.context import FitContext, StoredFeatures, feature_maps, means_of
+from ..recipe.context import FitContext, StoredFeatures, feature_means
 from ..recipe.recipe import Recipe
 from . import near_copies
 
@@ -129,7 +129,7 @@ def _near_copies(
     told = any(item.video is not None for item in stack.items)  # frames have blocks of their own
     if features is None or told or not near_copies.FEWEST <= n <= near_copies.MOST:
         return None, []
-    means = means_of(feature_maps(features, stack.images)) if stored is None else stored.means
+    means = feature_means(features, stack.images) if stored is None else stored.means
     alike = near_copies.near_copies(means)
     sizes = np.bincount(alike)
     share = float(np.mean(sizes[alike] > 1))

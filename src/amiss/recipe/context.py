@@ -67,6 +67,13 @@ def feature_maps(backbone: Features, images: NDArray[Any]) -> NDArray[np.float32
     return found
 
 
+def feature_means(backbone: Features, images: NDArray[Any]) -> NDArray[np.float32]:
+    """(n, d) means over all places of the feature maps of prepared images; the maps are not kept."""
+    together = networks.backbone.TOGETHER
+    parts = [images[begin : begin + together] for begin in range(0, len(images), together)]
+    return np.concatenate([means_of(feature_maps(backbone, part)) for part in parts])
+
+
 def means_of(maps: NDArray[np.float32]) -> NDArray[np.float32]:
     """(n, d, h, w) feature maps to their means over all places, (n, d)."""
     means: NDArray[np.float32] = maps.mean(axis=(2, 3), dtype=np.float32)
